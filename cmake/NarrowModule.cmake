@@ -1,0 +1,63 @@
+# narrow_module(<folder> LINK <libraries…>): src/<folder>/**/*.cc becomes the static library narrow_<folder>, and its
+# *_test.cc files the test program <folder>_test. A file's suffix names its instruction set and sets its flags.
+
+set(NARROW_WARNINGS -Wall -Wextra -Wno-missing-field-initializers -Wno-sign-compare)
+
+function(narrow_target_defaults target)
+  target_compile_options(${target} PRIVATE ${NARROW_WARNINGS})
+  if(NARROW_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${NARROW_SANITIZE} -fno-omit-frame-pointer
+                           -fno-sanitize-recover=all)
+    target_link_options(${target} PRIVATE -fsanitize=${NARROW_SANITIZE})
+  endif()
+endfunction()
+
+function(narrow_isa_flags)
+  foreach(source ${ARGN})
+    if(source MATCHES "_avx2\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+    elseif(source MATCHES "_avx512\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq")
+    elseif(source MATCHES "_avx512vnni\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni")
+    endif()
+  endforeach()
+endfunction()
+
+function(narrow_module folder)
+  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  narrow_isa_flags(${sources})
+
+  set(target narrow_${folder})
+  if(sources)
+    add_library(${target} STATIC ${sources})
+    target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+    target_link_libraries(${target} PUBLIC ${ARG_LINK})
+    narrow_target_defaults(${target})
+  else()
+    add_library(${target} INTERFACE)
+    target_include_directories(${target} INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+    target_link_libraries(${target} INTERFACE ${ARG_LINK})
+  endif()
+
+  if(NARROW_TESTS AND tests)
+    narrow_test(${folder}_test SOURCES ${tests} LINK ${target} LABELS fast)
+  endif()
+endfunction()
+
+# narrow_test(<name> SOURCES … LINK … LABELS …): one GoogleTest program, one ctest entry per program.
+function(narrow_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE NARROW_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  narrow_target_defaults(${name})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600)
+endfunction()

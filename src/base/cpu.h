@@ -1,0 +1,14 @@
+// The instruction sets of this processor. NARROW_ISA=scalar|avx2|avx512|avx512vnni in the environment lowers the level.
+#pragma once
+
+#include <string_view>
+
+namespace narrow::base {
+
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni };
+
+std::string_view to_string(Isa isa);
+Isa detected_isa();   // what the processor has
+Isa effective_isa();  // detected_isa(), lowered by NARROW_ISA; read once
+
+}  // namespace narrow::base

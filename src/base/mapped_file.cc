@@ -1,0 +1,46 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace narrow::base {
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
+  // O_NONBLOCK: opening a FIFO must not hang.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
+    const std::string message = fmt::format("cannot open '{}': {}", path, std::strerror(errno));
+    if (errno == ENOENT || errno == ENOTDIR) return not_found(message).hint("Check the path.");
+    return io_error(message);
+  }
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    const char* kind = S_ISDIR(info.st_mode) ? "a directory" : "not a regular file";
+    return io_error(fmt::format("cannot read '{}': it is {}, expected a file", path, kind));
+  }
+  const auto size = static_cast<std::size_t>(info.st_size);
+  void* data = nullptr;
+  if (size != 0) {
+    data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) {
+      const int error = errno;
+      ::close(fd);
+      return io_error(fmt::format("cannot map '{}' ({} bytes): {}", path, size, std::strerror(error)));
+    }
+  }
+  ::close(fd);
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::uint8_t*>(data), size));
+}
+
+MappedFile::~MappedFile() {
+  if (size_ != 0) ::munmap(const_cast<std::uint8_t*>(data_), size_);
+}
+
+}  // namespace narrow::base

@@ -1,0 +1,43 @@
+// What calibration remembers about one value, in fixed memory whatever the number of samples and their shapes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace narrow::calibration {
+
+struct Range {
+  float min = 0, max = 0;
+  bool operator==(const Range&) const = default;
+};
+
+// Equal bins over [low, high]; finite values outside are counted in the edge bins never: the range grows first.
+struct Histogram {
+  float low = 0, high = 0;
+  std::vector<std::uint64_t> counts;
+};
+
+struct ValueStatistics {
+  Range seen;                        // smallest and largest finite value
+  Range moving_average;              // of the samples' minima and maxima, in sample order
+  std::uint64_t count = 0;           // finite elements seen
+  std::uint64_t non_finite = 0;      // NaN and infinities, not counted in anything else
+  std::uint64_t zeros = 0;
+  double sum = 0, sum_squares = 0;
+  Histogram histogram;               // empty unless the observer needs it or the report wants it
+  std::string first_non_finite;      // the sample where one was first seen
+};
+
+struct CalibrationTable {
+  std::map<std::string, ValueStatistics> values;  // by value name
+  std::uint64_t samples = 0;
+  std::string observer;                           // as asked
+  const ValueStatistics* find(const std::string& value) const {
+    const auto it = values.find(value);
+    return it == values.end() ? nullptr : &it->second;
+  }
+};
+
+}  // namespace narrow::calibration

@@ -1,0 +1,24 @@
+// Graph to graph transformations. Each keeps the meaning of the model (within float rounding) and its input and output
+// names, and leaves the graph verified and in topological order.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "narrow/result.h"
+
+namespace narrow::passes {
+
+// Computes what depends on constants only; results larger than `max_growth` times their inputs stay nodes.
+// Returns the number of nodes removed.
+Result<int> fold_constants(graph::Graph& graph);
+
+// Conv/ConvTranspose/Gemm (MatMul + Add) followed by BatchNormalization or by constant per-channel Mul/Add become one
+// operator. The sole-reader rule holds: a value that anyone else reads is left alone.
+Result<int> fold_batch_norm(graph::Graph& graph);
+
+// Removes Identity, Dropout, Reshape to the same shape, Transpose pairs that cancel, Cast to the same type, pads of 0.
+Result<int> remove_no_ops(graph::Graph& graph);
+
+}  // namespace narrow::passes

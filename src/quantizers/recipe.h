@@ -1,0 +1,45 @@
+// A recipe says how a model is to be quantized: defaults, then rules by node name pattern and operator type, last match
+// wins. Written and read as TOML; what ran is embedded in the output's metadata under "narrow.recipe".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "narrow/result.h"
+#include "tensor/dtype.h"
+
+namespace narrow::quantizers {
+
+struct Rule {
+  std::string name_pattern = "*";             // glob over node names
+  std::string op_type = "*";                  // glob over operator types
+  std::optional<bool> quantize;               // false: stays float
+  std::optional<bool> per_channel;
+  std::optional<bool> symmetric_activations;
+  std::optional<DType> activation_type;
+  std::optional<std::string> observer;
+};
+
+struct Recipe {
+  std::string method = "static";              // a row of quantizers.cc
+  std::string target = "onnxruntime";
+  std::string form = "qdq";                   // qdq | qoperator
+  std::string observer = "min_max";
+  double percentile = 99.999;
+  bool per_channel = true;
+  std::optional<bool> symmetric_activations;  // default: the target's
+  std::optional<DType> activation_type;       // default: the target's
+  bool keep_io_float = true;                  // fp16/bf16: inputs and outputs stay f32
+  std::uint64_t samples = 0;                  // calibration size, 0: all
+  std::uint64_t seed = 0;
+  std::string preprocess;                     // as given to the data set
+  std::vector<Rule> rules;
+};
+
+// Errors: corrupt (with line), invalid_argument naming an unknown key and its nearest neighbours.
+Result<Recipe> parse_recipe(const std::string& toml, const std::string& where);
+std::string to_toml(const Recipe& recipe);
+
+}  // namespace narrow::quantizers

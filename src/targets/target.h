@@ -1,0 +1,45 @@
+// What a runtime accepts and fuses, as data. Where QDQ pairs go is a consequence of this table.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/graph.h"
+#include "narrow/result.h"
+#include "operators/operator.h"
+
+namespace narrow::targets {
+
+struct ActivationRule {
+  DType storage_type = DType::kU8;
+  bool symmetric = false;      // zero point 0 only
+};
+
+enum class BiasRule { kInt32, kFloat };
+
+struct OperatorRule {
+  std::string_view op_type;          // ai.onnx
+  bool needs_quantized_output;       // the target computes in integers only with Q on the output too
+  bool per_channel_weights = true;
+};
+
+struct Target {
+  std::string_view name;             // "onnxruntime"
+  std::string_view summary;
+  ActivationRule activation;
+  DType weight_type = DType::kS8;
+  bool restricted_weights = true;    // [-127, 127]
+  BiasRule bias = BiasRule::kInt32;
+  bool folds_activation = true;      // Relu/Clip after a quantized layer may be dropped into the output's range
+  std::span<const OperatorRule> operators;   // what runs in integers; everything else stays float
+  // The rule for an operator, or null when the target has no integer kernel for it.
+  const OperatorRule* find(std::string_view op_type) const;
+};
+
+std::span<const Target> targets();   // onnxruntime, tensorrt, openvino
+// Errors: invalid_argument with the names nearest to `name`.
+Result<const Target*> find_target(std::string_view name);
+
+}  // namespace narrow::targets
