@@ -25,13 +25,15 @@ std::optional<T> checked_mul(T a, T b) {
 // Product of the dimensions, or nullopt when one is negative or the product overflows. An empty span gives 1.
 inline std::optional<std::int64_t> checked_product(std::span<const std::int64_t> dims) {
   std::int64_t product = 1;
-  bool zero = false;
+  bool zero = false, overflow = false;
   for (std::int64_t dim : dims) {
     if (dim < 0) return std::nullopt;
-    if (dim == 0) { zero = true; continue; }
-    if (__builtin_mul_overflow(product, dim, &product)) return std::nullopt;
+    zero = zero || dim == 0;
+    overflow = overflow || __builtin_mul_overflow(product, dim == 0 ? 1 : dim, &product);
   }
-  return zero ? 0 : product;
+  if (zero) return 0;
+  if (overflow) return std::nullopt;
+  return product;
 }
 
 template <std::integral T>
