@@ -52,6 +52,7 @@ class Tensor {
   std::uint64_t bytes() const { return *storage_bytes(dtype_, count_); }
   bool defined() const { return dtype_ != DType::kUndefined; }
   bool writable() const { return writable_; }
+  bool owned() const { return owner_ != nullptr || strings_ != nullptr; }  // false: the bytes are borrowed
 
   const void* raw() const { return data_; }
   void* mutable_raw() { assert(writable_); return const_cast<void*>(data_); }
