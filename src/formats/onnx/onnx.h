@@ -1,0 +1,22 @@
+// ONNX model files (.onnx), opset 7 to 28 of ai.onnx.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "formats/format.h"
+
+namespace narrow::formats::onnx {
+
+bool probe(std::span<const std::uint8_t> head, std::string_view path);
+
+Result<graph::Model> import_file(const std::string& path, const ImportOptions& options);
+
+// From memory. `label` stands for the file in messages. The model's tensors are views into `bytes`, kept alive by
+// `owner` (null: by the caller). `folder` is where external data lies; "" refuses it.
+Result<graph::Model> import_bytes(std::span<const std::uint8_t> bytes, const std::string& label,
+                                  std::shared_ptr<const void> owner = nullptr, const std::string& folder = "",
+                                  const ImportOptions& options = {});
+
+}  // namespace narrow::formats::onnx
