@@ -7,6 +7,11 @@
 
 namespace narrow::operators {
 
+std::span<const Operator> convolution_operators();
 std::span<const Operator> identity_operators();
+std::span<const Operator> matmul_operators();
+std::span<const Operator> normalization_operators();
+std::span<const Operator> pooling_operators();
+std::span<const Operator> softmax_operators();
 
 }  // namespace narrow::operators

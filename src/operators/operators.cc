@@ -11,7 +11,12 @@ namespace {
 
 // The table: one row a family, each an array in the file of that name.
 const std::span<const Operator> kFamilies[] = {
+    convolution_operators(),
     identity_operators(),
+    matmul_operators(),
+    normalization_operators(),
+    pooling_operators(),
+    softmax_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {

@@ -1,0 +1,155 @@
+// Convolution on oneDNN. Weights are packed once into the format that the chosen primitive asks for.
+#include <optional>
+
+#include "kernels/convolution/convolution.h"
+#include "kernels/onednn/onednn.h"
+
+namespace narrow::kernels {
+namespace {
+
+using dnnl::memory;
+using Dims = memory::dims;
+
+// Row-major strides of `dims`.
+Dims strides_of(const Dims& dims) {
+  Dims strides(dims.size(), 1);
+  for (std::size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
+  return strides;
+}
+
+memory::desc plain(const Dims& dims) { return {dims, memory::data_type::f32, strides_of(dims)}; }
+memory::desc any(const Dims& dims) { return {dims, memory::data_type::f32, memory::format_tag::any}; }
+
+// The caller's weights as oneDNN names their dimensions: [groups,] out, in, kernel….
+memory::desc weights_desc(const ConvolutionProblem& p) {
+  const bool grouped = p.groups > 1;
+  Dims dims, strides;
+  const std::int64_t ic = p.in_channels / p.groups, oc = p.out_channels / p.groups;
+  std::int64_t taps = 1;
+  for (const Window& axis : p.axes) taps *= axis.kernel;
+  if (grouped) {
+    dims.push_back(p.groups);
+    strides.push_back(oc * ic * taps);
+  }
+  dims.push_back(oc);
+  dims.push_back(ic);
+  strides.push_back(p.transposed ? taps : ic * taps);
+  strides.push_back(p.transposed ? oc * taps : taps);
+  for (const Window& axis : p.axes) {
+    taps /= axis.kernel;
+    dims.push_back(axis.kernel);
+    strides.push_back(taps);
+  }
+  return {dims, memory::data_type::f32, strides};
+}
+
+class OnednnConvolution final : public Convolution {
+ public:
+  explicit OnednnConvolution(const ConvolutionProblem& p, int threads) : threads_(threads) {
+    Dims source = {p.batch, p.in_channels}, destination = {p.batch, p.out_channels}, stride, dilation, begin, end;
+    for (const Window& axis : p.axes) {
+      source.push_back(axis.in);
+      destination.push_back(axis.out);
+      stride.push_back(axis.stride);
+      dilation.push_back(axis.dilation - 1);
+      begin.push_back(axis.pad_begin);
+      // What makes oneDNN's size rule exact, whatever was left over (or added, transposed) at the end.
+      const std::int64_t small = p.transposed ? axis.in : axis.out, large = p.transposed ? axis.out : axis.in;
+      end.push_back((small - 1) * axis.stride + axis.extent() - large - axis.pad_begin);
+    }
+    source_user_ = plain(source);
+    destination_user_ = plain(destination);
+    weights_user_ = weights_desc(p);
+    if (p.has_bias) bias_ = plain({p.out_channels});
+    const memory::desc weights_any = any(weights_user_.dims());
+    // Depthwise on row-major images falls to a scalar loop inside oneDNN: there two reorders pay.
+    const bool reorder = p.groups > 1 && p.groups == p.in_channels;
+    const memory::desc source_desc = reorder ? any(source) : source_user_;
+    const memory::desc destination_desc = reorder ? any(destination) : destination_user_;
+    if (p.transposed) {
+      prepare<dnnl::deconvolution_forward>(dnnl::algorithm::deconvolution_direct, source_desc, weights_any, destination_desc, stride,
+                                           dilation, begin, end);
+    } else {
+      prepare<dnnl::convolution_forward>(dnnl::algorithm::convolution_auto, source_desc, weights_any, destination_desc, stride,
+                                         dilation, begin, end);
+    }
+    if (source_desc_ != source_user_) {
+      source_reorder_ = dnnl::reorder(onednn::memory_of(source_user_, nullptr), onednn::memory_of(source_desc_, nullptr));
+      source_packed_ = memory(source_desc_, onednn::engine());
+    }
+    if (destination_desc_ != destination_user_) {
+      destination_reorder_ = dnnl::reorder(onednn::memory_of(destination_desc_, nullptr), onednn::memory_of(destination_user_, nullptr));
+      destination_packed_ = memory(destination_desc_, onednn::engine());
+    }
+  }
+
+  void pack(const float* weights) {
+    weights_packed_ = memory(weights_desc_, onednn::engine());
+    memory from = onednn::memory_of(weights_user_, weights);
+    dnnl::reorder(from, *weights_packed_).execute(onednn::stream(), from, *weights_packed_);
+    onednn::stream().wait();
+  }
+
+  Status run(const float* source, const float* weights, const float* bias, float* destination,
+             base::ThreadPool&) override {
+    return onednn::guarded("convolution", [&] {
+      const onednn::ThreadScope scope(threads_);
+      dnnl::stream& stream = onednn::stream();
+      const bool fixed = weights_packed_.has_value();
+      if (!fixed) pack(weights);
+      memory from = onednn::memory_of(source_user_, source), to = onednn::memory_of(destination_user_, destination);
+      if (source_reorder_) source_reorder_->execute(stream, from, *source_packed_);
+      std::unordered_map<int, memory> arguments = {
+          {DNNL_ARG_SRC, source_reorder_ ? *source_packed_ : from},
+          {DNNL_ARG_WEIGHTS, *weights_packed_},
+          {DNNL_ARG_DST, destination_reorder_ ? *destination_packed_ : to}};
+      if (bias_) arguments.emplace(DNNL_ARG_BIAS, onednn::memory_of(*bias_, bias));
+      primitive_.execute(stream, arguments);
+      if (destination_reorder_) destination_reorder_->execute(stream, *destination_packed_, to);
+      stream.wait();
+      if (!fixed) weights_packed_.reset();
+    });
+  }
+
+  std::string describe() const override { return "onednn:" + name_; }
+
+ private:
+  template <typename Primitive>
+  void prepare(dnnl::algorithm algorithm, const memory::desc& source, const memory::desc& weights, const memory::desc& destination, const Dims& stride,
+               const Dims& dilation, const Dims& begin, const Dims& end) {
+    const auto kind = dnnl::prop_kind::forward_inference;
+    const typename Primitive::desc desc =
+        bias_ ? typename Primitive::desc(kind, algorithm, source, weights, *bias_, destination, stride, dilation, begin, end)
+              : typename Primitive::desc(kind, algorithm, source, weights, destination, stride, dilation, begin, end);
+    const typename Primitive::primitive_desc primitive_desc(desc, onednn::engine());
+    primitive_ = Primitive(primitive_desc);
+    weights_desc_ = primitive_desc.weights_desc();
+    source_desc_ = primitive_desc.src_desc();
+    destination_desc_ = primitive_desc.dst_desc();
+    name_ = primitive_desc.impl_info_str();
+  }
+
+  int threads_;
+  memory::desc source_user_, destination_user_, weights_user_, source_desc_, destination_desc_, weights_desc_;
+  std::optional<memory::desc> bias_;
+  dnnl::primitive primitive_;
+  std::optional<dnnl::reorder> source_reorder_, destination_reorder_;
+  std::optional<memory> source_packed_, destination_packed_, weights_packed_;
+  std::string name_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Convolution>> make_onednn_convolution(const ConvolutionProblem& problem, const float* weights,
+                                                             int threads) {
+  if (problem.axes.empty() || problem.axes.size() > 3) return unsupported("oneDNN convolves 1 to 3 spatial axes");
+  std::unique_ptr<OnednnConvolution> convolution;
+  NARROW_RETURN_IF_ERROR(onednn::guarded("preparing a convolution", [&] {
+    const onednn::ThreadScope scope(threads);
+    convolution = std::make_unique<OnednnConvolution>(problem, threads);
+    if (weights != nullptr) convolution->pack(weights);
+  }));
+  return std::unique_ptr<Convolution>(std::move(convolution));
+}
+
+}  // namespace narrow::kernels

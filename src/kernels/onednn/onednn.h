@@ -1,0 +1,59 @@
+// What every kernel on oneDNN shares. Private to kernels: include it from .cc files only.
+//
+// oneDNN here runs on OpenMP. A ThreadScope tells OpenMP how many threads the primitives created and run under it may
+// use; with one thread everything runs on the caller's thread and no OpenMP worker is started, so none can spin.
+#pragma once
+
+#include <omp.h>
+
+#include <new>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+
+#include "narrow/result.h"
+
+namespace narrow::kernels::onednn {
+
+class ThreadScope {
+ public:
+  explicit ThreadScope(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads < 1 ? 1 : threads); }
+  ~ThreadScope() { omp_set_num_threads(before_); }
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int before_;
+};
+
+inline dnnl::engine& engine() {
+  static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  return cpu;
+}
+
+inline dnnl::stream& stream() {
+  thread_local dnnl::stream of_this_thread(engine());
+  return of_this_thread;
+}
+
+inline dnnl::memory memory_of(const dnnl::memory::desc& desc, const void* data) {
+  return dnnl::memory(desc, engine(), const_cast<void*>(data));
+}
+
+// Runs `body`, oneDNN's exceptions turned into an Error. `what` names the attempt.
+template <typename Body>
+Status guarded(const char* what, Body&& body) {
+  try {
+    body();
+    return {};
+  } catch (const dnnl::error& e) {
+    if (e.status == dnnl_out_of_memory) return resource_exhausted(std::string("out of memory in ") + what);
+    if (e.status == dnnl_unimplemented || e.status == dnnl_invalid_arguments) {
+      return unsupported(std::string(what) + ": oneDNN says: " + e.what());
+    }
+    return internal_error(std::string(what) + ": oneDNN says: " + e.what());
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted(std::string("out of memory in ") + what);
+  }
+}
+
+}  // namespace narrow::kernels::onednn

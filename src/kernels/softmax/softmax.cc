@@ -1,0 +1,43 @@
+#include "kernels/softmax/softmax.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace narrow::kernels {
+namespace {
+
+// One row whose elements lie `step` apart.
+void softmax_row(SoftmaxKind kind, const float* x, std::int64_t n, std::int64_t step, float* y) {
+  std::int64_t at = 0;
+  for (std::int64_t i = 1; i < n; ++i) {
+    if (x[i * step] > x[at * step]) at = i;
+  }
+  if (kind == SoftmaxKind::kHardmax) {
+    for (std::int64_t i = 0; i < n; ++i) y[i * step] = i == at ? 1.0f : 0.0f;
+    return;
+  }
+  const float largest = x[at * step];
+  float sum = 0;
+  if (kind == SoftmaxKind::kLogSoftmax) {
+    for (std::int64_t i = 0; i < n; ++i) sum += std::exp(x[i * step] - largest);
+    const float shift = largest + std::log(sum);
+    for (std::int64_t i = 0; i < n; ++i) y[i * step] = x[i * step] - shift;
+    return;
+  }
+  for (std::int64_t i = 0; i < n; ++i) sum += y[i * step] = std::exp(x[i * step] - largest);
+  const float scale = 1.0f / sum;
+  for (std::int64_t i = 0; i < n; ++i) y[i * step] *= scale;
+}
+
+}  // namespace
+
+void softmax_f32(SoftmaxKind kind, const float* x, std::int64_t outer, std::int64_t n, std::int64_t inner, float* y,
+                 base::ThreadPool& pool) {
+  if (n == 0) return;
+  pool.parallel_for(static_cast<std::size_t>(outer), [&](std::size_t o, int) {
+    const std::int64_t start = static_cast<std::int64_t>(o) * n * inner;
+    for (std::int64_t i = 0; i < inner; ++i) softmax_row(kind, x + start + i, n, inner, y + start + i);
+  });
+}
+
+}  // namespace narrow::kernels

@@ -1,0 +1,67 @@
+// For tests of operators: build one node and run it, and random tensors to run it on.
+#pragma once
+
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "graph/graph.h"
+#include "operators/infer.h"
+#include "operators/operator.h"
+
+namespace narrow::operators::testing {
+
+using Attributes = std::vector<std::pair<std::string, graph::Attribute::Value>>;
+using Ints = std::vector<std::int64_t>;
+
+inline graph::Node make_node(std::string op_type, int inputs, int outputs, const Attributes& attributes = {}) {
+  graph::Node node;
+  node.name = "n";
+  node.op_type = std::move(op_type);
+  for (int i = 0; i < inputs; ++i) node.inputs.push_back(i);
+  for (int i = 0; i < outputs; ++i) node.outputs.push_back(inputs + i);
+  for (const auto& [name, value] : attributes) node.set(name, value);
+  return node;
+}
+
+// An undefined tensor is an omitted input.
+inline Result<std::vector<Tensor>> run_node(const graph::Node& node, const std::vector<Tensor>& inputs) {
+  graph::Node used = node;
+  std::vector<const Tensor*> pointers;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    pointers.push_back(inputs[i].defined() ? &inputs[i] : nullptr);
+    if (!inputs[i].defined()) used.inputs[i] = graph::kNoValue;
+  }
+  return evaluate_node(used, pointers);
+}
+
+// The types that the node's rule gives for inputs of the given types. `constants` may be shorter than `types`.
+inline Result<std::vector<graph::Type>> infer_node(graph::Node node, const std::vector<graph::Type>& types,
+                                                   const std::vector<Tensor>& constants = {}) {
+  graph::Graph graph;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    if (i < constants.size() && constants[i].defined()) {
+      node.inputs[i] = graph.add_constant("in", constants[i]);
+    } else {
+      node.inputs[i] = graph.add_value("in", types[i]);
+      graph.inputs.push_back(node.inputs[i]);
+    }
+  }
+  for (graph::ValueId& id : node.outputs) id = graph.add_value("out", {});
+  graph.nodes.push_back(node);
+  Result<Inference> inference = infer_types(graph, {.fold_small = false});
+  if (!inference.ok()) return std::move(inference).error();
+  std::vector<graph::Type> found;
+  for (graph::ValueId id : graph.nodes[0].outputs) found.push_back(graph.value(id).type);
+  return found;
+}
+
+inline Tensor random_tensor(Shape shape, std::mt19937& random, float low = -1.0f, float high = 1.0f) {
+  std::uniform_real_distribution<float> draw(low, high);
+  Tensor tensor = *Tensor::create(DType::kF32, std::move(shape));
+  for (float& v : tensor.mutable_data<float>()) v = draw(random);
+  return tensor;
+}
+
+}  // namespace narrow::operators::testing
