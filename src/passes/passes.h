@@ -18,6 +18,9 @@ Result<int> fold_constants(graph::Graph& graph);
 // operator. The sole-reader rule holds: a value that anyone else reads is left alone.
 Result<int> fold_batch_norm(graph::Graph& graph);
 
+// Multiplies Gemm's alpha and beta into its constant weight and bias. Returns the number of constants rewritten.
+Result<int> fold_gemm_factors(graph::Graph& graph);
+
 // Removes Identity, Dropout, Reshape to the same shape, Transpose pairs that cancel, Cast to the same type, pads of 0.
 Result<int> remove_no_ops(graph::Graph& graph);
 

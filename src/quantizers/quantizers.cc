@@ -1,0 +1,29 @@
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "quantizers/quantizer.h"
+#include "quantizers/static_int8/static_int8.h"
+
+namespace narrow::quantizers {
+namespace {
+
+// The table: one row a method, each in the folder of its name.
+constexpr Quantizer kQuantizers[] = {
+    {"static", "INT8 weights and activations, ranges from calibration data", true, quantize_static},
+};
+
+}  // namespace
+
+std::span<const Quantizer> quantizers() { return kQuantizers; }
+
+Result<const Quantizer*> find_quantizer(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Quantizer& row : kQuantizers) {
+    if (row.name == name) return &row;
+    names.push_back(row.name);
+  }
+  return invalid_argument(fmt::format("there is no method '{}'{}", base::escape_controls(name), base::did_you_mean(name, names)))
+      .hint(fmt::format("methods: {}", fmt::join(names, ", ")));
+}
+
+}  // namespace narrow::quantizers

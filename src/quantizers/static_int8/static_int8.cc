@@ -1,0 +1,178 @@
+#include "quantizers/static_int8/static_int8.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "base/text.h"
+#include "calibration/calibrator.h"
+#include "calibration/observers/observer.h"
+#include "passes/passes.h"
+#include "passes/qdq_to_qoperator.h"
+#include "quantizers/preparation.h"
+#include "quantizers/static_int8/parameters.h"
+#include "quantizers/static_int8/plan.h"
+#include "targets/fusion.h"
+
+namespace narrow::quantizers {
+namespace {
+
+using graph::Graph;
+using graph::kNoValue;
+using graph::Node;
+using graph::ValueId;
+using static_int8::Plan;
+using static_int8::Ranges;
+
+Status check_recipe(const Recipe& recipe, const targets::Target& target) {
+  if (recipe.form != "qdq" && recipe.form != "qoperator") {
+    return invalid_argument(fmt::format("form '{}' is not known", base::escape_controls(recipe.form))).hint("forms: qdq, qoperator");
+  }
+  if (recipe.form == "qoperator" && !target.qoperator_form) {
+    return unsupported(fmt::format("{} does not read the qoperator form", target.name)).hint("use --form qdq");
+  }
+  const auto check = [&](DType type, bool symmetric, std::string_view where) -> Status {
+    if (type != DType::kU8 && type != DType::kS8) {
+      return unsupported(fmt::format("{}: activation type {} is not supported by static INT8", where, to_string(type))).hint("use u8 or s8");
+    }
+    if (target.activation.symmetric && (!symmetric || type != DType::kS8)) {
+      return unsupported(fmt::format("{}: {} takes s8 activations with zero point 0 only, the recipe asks for {} {}", where,
+                                     target.name, symmetric ? "symmetric" : "asymmetric", to_string(type)))
+          .hint("leave activation_type and symmetric_activations to the target");
+    }
+    return {};
+  };
+  const DType type = recipe.activation_type.value_or(target.activation.storage_type);
+  const bool symmetric = recipe.symmetric_activations.value_or(target.activation.symmetric);
+  NARROW_RETURN_IF_ERROR(check(type, symmetric, "recipe"));
+  NARROW_TRY(const calibration::Observer* observer, calibration::find_observer(recipe.observer));
+  (void)observer;
+  for (const Rule& rule : recipe.rules) {
+    NARROW_RETURN_IF_ERROR(check(rule.activation_type.value_or(type), rule.symmetric_activations.value_or(symmetric),
+                                 fmt::format("rule for '{}'", rule.name_pattern)));
+    if (rule.observer) {
+      NARROW_TRY(const calibration::Observer* other, calibration::find_observer(*rule.observer));
+      (void)other;
+    }
+  }
+  return {};
+}
+
+Status something_to_do(const Graph& graph, const Plan& plan) {
+  std::map<std::string, int> reasons;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    if (plan.nodes[n].quantized && plan.nodes[n].role == operators::QuantRole::kCompute) return {};
+    if (!plan.nodes[n].reason.empty()) ++reasons[fmt::format("{}: {}", graph.nodes[n].op_type, plan.nodes[n].reason)];
+  }
+  std::string most;
+  int count = 0;
+  for (const auto& [reason, times] : reasons) {
+    if (times > count) most = reason, count = times;
+  }
+  return unsupported(fmt::format("no layer of this model can compute in integers on {} ({})", plan.target->name,
+                                 most.empty() ? "it has no Conv, Gemm or MatMul" : most))
+      .hint("try --method dynamic or --method fp16");
+}
+
+Result<Ranges> choose_ranges(const Graph& graph, const Plan& plan, const calibration::CalibrationTable& table,
+                             const Recipe& recipe, std::vector<std::string>& warnings) {
+  Ranges ranges;
+  for (std::size_t v = 0; v < graph.values.size(); ++v) {
+    const static_int8::ValuePlan& value = plan.values[v];
+    if (!value.quantized || graph.values[v].constant) continue;
+    const std::string& name = graph.values[v].name;
+    const calibration::ValueStatistics* seen = table.find(name);
+    if (seen == nullptr) return internal_error(fmt::format("calibration has no statistics of '{}'", name));
+    if (seen->non_finite > 0) {
+      warnings.push_back(fmt::format("'{}' held {} NaN or infinite value(s) during calibration, first in sample {}; they were left out of its range",
+                                     base::escape_controls(name), seen->non_finite, base::escape_controls(seen->first_non_finite)));
+    }
+    if (seen->count == 0) {
+      return invalid_argument(fmt::format("calibration saw no finite value of '{}'", base::escape_controls(name)))
+          .hint("the model computes NaN on this data: check --preprocess, or exclude the node that makes it");
+    }
+    NARROW_TRY(const calibration::Observer* observer, calibration::find_observer(value.observer));
+    const calibration::ObserverOptions options{recipe.percentile, static_int8::activation_grid(value.storage_type, value.symmetric)};
+    ranges[static_cast<ValueId>(v)] = observer->choose(*seen, options);
+  }
+  return ranges;
+}
+
+// Drops each folded Relu or Clip: the layer before it writes its output. Node indices stay as they are.
+void drop_folded(Graph& graph, const Plan& plan) {
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const int activation = plan.nodes[n].folds;
+    if (activation < 0) continue;
+    Node& dropped = graph.nodes[activation];
+    graph.nodes[n].outputs[0] = dropped.outputs[0];
+    dropped.inputs.clear();
+    dropped.outputs.clear();
+  }
+}
+
+std::vector<LayerDecision> decide(const Graph& graph, const Plan& plan, const passes::QdqPlan& written) {
+  std::map<int, std::uint64_t> bytes;
+  for (const passes::ConstantQdq& constant : written.constants) {
+    for (const passes::Reader& reader : constant.readers) bytes[reader.node] += constant.codes.bytes() + 4 * constant.params.scale.size();
+  }
+  std::vector<LayerDecision> layers;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const static_int8::NodePlan& own = plan.nodes[n];
+    LayerDecision layer;
+    layer.node = graph.nodes[n].name;
+    layer.op_type = graph.nodes[n].op_type;
+    layer.decision = own.folded ? Decision::kFolded : own.quantized ? Decision::kQuantized : Decision::kFloat;
+    layer.reason = own.folded ? "expressed by the range of the layer before it" : own.reason;
+    layer.weight_bytes_before = weight_bytes(graph, graph.nodes[n]);
+    const auto it = bytes.find(static_cast<int>(n));
+    layer.weight_bytes_after = it != bytes.end() ? it->second : layer.weight_bytes_before;
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+}  // namespace
+
+Result<Outcome> quantize_static(const Request& request) {
+  const Recipe& recipe = request.recipe;
+  NARROW_TRY(const targets::Target* target, targets::find_target(recipe.target));
+  NARROW_RETURN_IF_ERROR(check_recipe(recipe, *target));
+  if (request.data == nullptr) {
+    return invalid_argument("static INT8 needs calibration data").hint("give --data, or use --method dynamic");
+  }
+  NARROW_TRY(Prepared prepared, prepare_model(*request.model));
+  Graph& graph = prepared.model.graph;
+  NARROW_TRY(const int factors, passes::fold_gemm_factors(graph));
+  (void)factors;
+
+  Outcome outcome;
+  outcome.warnings = std::move(prepared.warnings);
+  NARROW_TRY(const Plan wish, static_int8::make_plan(graph, *target, recipe, nullptr));
+  NARROW_RETURN_IF_ERROR(something_to_do(graph, wish));
+
+  calibration::CalibrateOptions options;
+  options.observer = recipe.observer;
+  options.values = wish.calibrated(graph);
+  options.samples = recipe.samples;
+  options.threads = request.threads;
+  for (const Rule& rule : recipe.rules) options.always_histogram = options.always_histogram || rule.observer.has_value();
+  if (request.progress) options.progress = [&](std::size_t done, std::size_t total) { request.progress("calibrating", done, total); };
+  NARROW_TRY(outcome.calibration, calibration::calibrate(graph, *request.data, options));
+
+  NARROW_TRY(const Ranges ranges, choose_ranges(graph, wish, outcome.calibration, recipe, outcome.warnings));
+  NARROW_TRY(const Plan plan, static_int8::make_plan(graph, *target, recipe, &ranges));
+  NARROW_RETURN_IF_ERROR(something_to_do(graph, plan));
+  const passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, ranges, outcome.warnings);
+  outcome.layers = decisions_for(request.model->graph, decide(graph, plan, parameters));
+
+  drop_folded(graph, plan);
+  NARROW_RETURN_IF_ERROR(passes::insert_qdq(graph, parameters));
+  for (std::string& island : targets::describe_islands(graph, *target)) outcome.warnings.push_back(std::move(island));
+  outcome.correspondence = same_named_values(request.model->graph, graph);
+  if (recipe.form == "qoperator") NARROW_RETURN_IF_ERROR(passes::qdq_to_qoperator(prepared.model));
+  outcome.model = std::move(prepared.model);
+  record(outcome.model, recipe);
+  return outcome;
+}
+
+}  // namespace narrow::quantizers
