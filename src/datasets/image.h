@@ -38,7 +38,8 @@ struct Box {
 };
 
 // The box of `image` resized to width x height: bilinear with antialiasing (a triangle filter as wide as the reduction),
-// horizontal pass first, 8 bits between the passes. Equal to Pillow's Image.resize(…, BILINEAR).crop(box) bit for bit;
+// horizontal pass first, 8 bits between the passes. Bit for bit Pillow's Image.resize(…, BILINEAR).crop(box) wherever
+// Pillow goes that way round too (its newest versions start with the other pass on tall pictures: at most 1 apart);
 // only the box is computed. Precondition: width, height >= 1 and the box lies inside.
 Image resize_bilinear(const Image& image, int width, int height, const Box& box);
 

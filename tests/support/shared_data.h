@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 // Where the shared data (real models, images, malformed files) lies, for tests that need it.
-=======
-// Where the models and data that tests share lie: NARROW_DATA in the environment, or ../shared/data beside the sources.
->>>>>>> 20a1417 (Read ONNX: bounds-checked wire reader, graphs with captures, opsets 7 to 28 lifted to one meaning)
 #pragma once
 
 #include <cstdlib>
@@ -10,7 +6,6 @@
 #include <optional>
 #include <string>
 
-<<<<<<< HEAD
 namespace narrow::tests {
 
 // `relative` under the folder that NARROW_DATA names, else under shared/data beside the repository; nothing when it is
@@ -27,19 +22,7 @@ inline std::optional<std::filesystem::path> shared_data(const std::string& relat
 }
 
 }  // namespace narrow::tests
-=======
-namespace narrow::test {
 
-// The path of a file or folder of the shared data, or null when it is not there (the test then skips itself).
-inline std::optional<std::string> shared_data(const std::string& relative) {
-  namespace fs = std::filesystem;
-  const char* given = std::getenv("NARROW_DATA");
-  const fs::path root = given != nullptr ? fs::path(given) : fs::path(NARROW_SOURCE_DIR) / "../shared/data";
-  const fs::path path = root / relative;
-  std::error_code code;
-  if (!fs::exists(path, code)) return std::nullopt;
-  return path.string();
+namespace narrow {
+namespace test = tests;
 }
-
-}  // namespace narrow::test
->>>>>>> 20a1417 (Read ONNX: bounds-checked wire reader, graphs with captures, opsets 7 to 28 lifted to one meaning)
