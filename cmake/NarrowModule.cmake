@@ -1,6 +1,8 @@
 # narrow_module(<folder> LINK <libraries…>): src/<folder>/**/*.cc becomes the static library narrow_<folder>, and its
 # *_test.cc files the test program <folder>_test. A file's suffix names its instruction set and sets its flags.
 
+# GCC 12's own AVX-512 headers trip these.
+set(NARROW_AVX512_WARNINGS -Wno-uninitialized -Wno-maybe-uninitialized)
 set(NARROW_WARNINGS -Wall -Wextra -Wno-missing-field-initializers -Wno-sign-compare)
 
 function(narrow_target_defaults target)
@@ -18,10 +20,10 @@ function(narrow_isa_flags)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq")
+        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;${NARROW_AVX512_WARNINGS}")
     elseif(source MATCHES "_avx512vnni\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni")
+        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;${NARROW_AVX512_WARNINGS}")
     endif()
   endforeach()
 endfunction()

@@ -13,5 +13,6 @@ std::span<const Operator> matmul_operators();
 std::span<const Operator> normalization_operators();
 std::span<const Operator> pooling_operators();
 std::span<const Operator> softmax_operators();
+std::span<const Operator> quantize_operators();
 
 }  // namespace narrow::operators

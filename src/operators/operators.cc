@@ -17,6 +17,7 @@ const std::span<const Operator> kFamilies[] = {
     normalization_operators(),
     pooling_operators(),
     softmax_operators(),
+    quantize_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {

@@ -1,0 +1,54 @@
+#include "kernels/gemm_s8/gemm_s8.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace narrow::kernels {
+
+PackedS8 pack_s8(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n, std::int64_t row_stride,
+                 std::int64_t column_stride) {
+  PackedS8 packed;
+  packed.k = k;
+  packed.n = n;
+  const std::size_t bytes = std::max<std::size_t>(packed.bytes(), 64);
+  void* memory = std::aligned_alloc(64, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  std::memset(memory, 0, bytes);
+  packed.data = std::shared_ptr<std::int8_t>(static_cast<std::int8_t*>(memory), std::free);
+  packed.column_sums.assign(static_cast<std::size_t>(packed.padded_n()), 0);
+  const auto* source = static_cast<const std::uint8_t*>(b);
+  const std::uint8_t flip = is_unsigned ? 0x80 : 0;
+  for (std::int64_t column = 0; column < n; ++column) {
+    auto* panel = static_cast<std::int8_t*>(memory) + column / kPanelColumns * packed.k4() * kPanelColumns * 4;
+    std::uint32_t sum = 0;
+    for (std::int64_t row = 0; row < k; ++row) {
+      const auto value = static_cast<std::int8_t>(source[row * row_stride + column * column_stride] ^ flip);
+      panel[row / 4 * kPanelColumns * 4 + column % kPanelColumns * 4 + row % 4] = value;
+      sum += static_cast<std::uint32_t>(static_cast<std::int32_t>(value));
+    }
+    packed.column_sums[column] = static_cast<std::int32_t>(sum);
+  }
+  return packed;
+}
+
+GemmS8 gemm_s8(base::Isa isa) {
+  switch (isa) {
+    case base::Isa::kScalar: return gemm_s8_reference;
+    case base::Isa::kAvx2: case base::Isa::kAvx512: return gemm_s8_avx2;
+    case base::Isa::kAvx512Vnni: return gemm_s8_avx512vnni;
+  }
+  return gemm_s8_reference;
+}
+
+GemmS8 gemm_s8() {
+  static const GemmS8 chosen = gemm_s8(base::effective_isa());
+  return chosen;
+}
+
+const char* gemm_s8_name() {
+  const GemmS8 chosen = gemm_s8();
+  return chosen == gemm_s8_avx512vnni ? "gemm_s8 avx512vnni" : chosen == gemm_s8_avx2 ? "gemm_s8 avx2" : "gemm_s8 scalar";
+}
+
+}  // namespace narrow::kernels

@@ -1,0 +1,65 @@
+// 8-bit integer matrix products with exact s32 accumulation (wrapping), and what follows the sum: offset, scale, bias,
+// rounding, saturation. Every implementation gives the same bits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/cpu.h"
+
+namespace narrow::kernels {
+
+inline constexpr std::int64_t kPanelColumns = 16;
+
+// b[k, n] of s8, re-laid once: panels of 16 columns, in each [k / 4][16][4], zeros where k or n is padded.
+struct PackedS8 {
+  std::int64_t k = 0, n = 0;
+  std::shared_ptr<std::int8_t> data;      // 64-byte aligned
+  std::vector<std::int32_t> column_sums;  // sum over k, padded with zeros to whole panels
+
+  std::int64_t k4() const { return (k + 3) / 4; }
+  std::int64_t panels() const { return (n + kPanelColumns - 1) / kPanelColumns; }
+  std::int64_t padded_n() const { return panels() * kPanelColumns; }
+  const std::int8_t* panel(std::int64_t p) const { return data.get() + p * k4() * kPanelColumns * 4; }
+  std::uint64_t bytes() const { return static_cast<std::uint64_t>(panels() * k4()) * kPanelColumns * 4; }
+};
+
+// Element (k, n) is b[k * row_stride + n * column_stride], u8 ones less 128 (add 128 to their zero point).
+PackedS8 pack_s8(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n, std::int64_t row_stride,
+                 std::int64_t column_stride);
+
+enum class GemmOutput : std::uint8_t { kS32, kF32, kU8, kS8 };
+
+// acc = sum + offset[n];  v = fma(f32(acc), scale[n], bias[n]).  kS32 stores acc, kF32 stores v, the codes store
+// clamp(round_half_even(v) + zero_point, low, high). All arrays are padded to whole panels.
+struct GemmEpilogue {
+  GemmOutput output = GemmOutput::kS32;
+  const std::int32_t* offset = nullptr;
+  const float* scale = nullptr;
+  const float* bias = nullptr;
+  std::int32_t zero_point = 0, low = 0, high = 255;
+};
+
+// c[m, n] of the panels [first_panel, last_panel): rows of `a` are `lda` bytes apart, rows of `c` `ldc` elements; column
+// 0 of `c` is column 0 of b. Elements of a are u8; with `flip` they are s8 and enter the sum as a + 128, which the
+// caller takes back through `offset`. Reads exactly k bytes of a row.
+using GemmS8 = void (*)(const std::uint8_t* a, std::int64_t lda, bool flip, std::int64_t m, const PackedS8& b,
+                        std::int64_t first_panel, std::int64_t last_panel, const GemmEpilogue& epilogue, void* c,
+                        std::int64_t ldc);
+
+GemmS8 gemm_s8(base::Isa isa);
+GemmS8 gemm_s8();               // for effective_isa()
+const char* gemm_s8_name();     // of that one
+
+void gemm_s8_reference(const std::uint8_t*, std::int64_t, bool, std::int64_t, const PackedS8&, std::int64_t, std::int64_t,
+                       const GemmEpilogue&, void*, std::int64_t);
+void gemm_s8_avx2(const std::uint8_t*, std::int64_t, bool, std::int64_t, const PackedS8&, std::int64_t, std::int64_t,
+                  const GemmEpilogue&, void*, std::int64_t);
+void gemm_s8_avx512vnni(const std::uint8_t*, std::int64_t, bool, std::int64_t, const PackedS8&, std::int64_t, std::int64_t,
+                        const GemmEpilogue&, void*, std::int64_t);
+
+// The same epilogue over a row of sums made elsewhere (depthwise convolution): n sums, offsets and so on from column 0.
+void apply_epilogue(const std::int32_t* sums, std::int64_t n, const GemmEpilogue& epilogue, void* c);
+
+}  // namespace narrow::kernels

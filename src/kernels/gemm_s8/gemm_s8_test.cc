@@ -1,0 +1,143 @@
+#include "kernels/gemm_s8/gemm_s8.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+
+namespace narrow::kernels {
+namespace {
+
+using base::Isa;
+
+std::vector<Isa> isas() {
+  std::vector<Isa> found;
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512Vnni}) {
+    if (isa <= base::detected_isa()) found.push_back(isa);
+  }
+  return found;
+}
+
+struct Problem {
+  std::int64_t m, n, k;
+  std::vector<std::uint8_t> a;
+  std::vector<std::int8_t> b;  // [k, n]
+  std::vector<std::int32_t> offset;
+  std::vector<float> scale, bias;
+
+  Problem(std::int64_t m_, std::int64_t n_, std::int64_t k_, unsigned seed) : m(m_), n(n_), k(k_) {
+    std::mt19937 random(seed);
+    a.resize(m * k);
+    b.resize(k * n);
+    for (auto& v : a) v = static_cast<std::uint8_t>(random() % 4 == 0 ? 255 : random());
+    for (auto& v : b) v = static_cast<std::int8_t>(random() % 4 == 0 ? -128 : random());
+    const std::int64_t padded = (n + 15) / 16 * 16;
+    offset.resize(padded);
+    scale.resize(padded);
+    bias.resize(padded);
+    for (std::int64_t j = 0; j < n; ++j) {
+      offset[j] = static_cast<std::int32_t>(random() % 20000) - 10000;
+      scale[j] = std::ldexp(1.0f + static_cast<float>(random() % 1000) / 1000, -12);
+      bias[j] = static_cast<float>(random() % 100) / 7;
+    }
+  }
+
+  std::int64_t exact(std::int64_t i, std::int64_t j, bool flip) const {
+    std::int64_t sum = offset[j];
+    for (std::int64_t r = 0; r < k; ++r) {
+      const int x = flip ? static_cast<std::int8_t>(a[i * k + r]) + 128 : a[i * k + r];
+      sum += static_cast<std::int64_t>(x) * b[r * n + j];
+    }
+    return sum;
+  }
+};
+
+GemmEpilogue epilogue_of(const Problem& p, GemmOutput output) {
+  GemmEpilogue e;
+  e.output = output;
+  e.offset = p.offset.data();
+  e.scale = p.scale.data();
+  e.bias = p.bias.data();
+  if (output == GemmOutput::kS8) { e.zero_point = -7; e.low = -128; e.high = 100; }
+  if (output == GemmOutput::kU8) { e.zero_point = 11; e.low = 11; e.high = 255; }
+  return e;
+}
+
+const std::tuple<int, int, int> kShapes[] = {{1, 1, 1},   {2, 16, 4},  {3, 17, 5},   {7, 40, 3},   {14, 16, 64},
+                                             {15, 33, 31}, {6, 64, 36}, {13, 100, 27}, {29, 129, 130}, {0, 16, 8}, {5, 9, 0}};
+
+TEST(GemmS8, SumsAreExact) {
+  for (Isa isa : isas()) {
+    for (auto [m, n, k] : kShapes) {
+      for (bool flip : {false, true}) {
+        const Problem p(m, n, k, static_cast<unsigned>(m * 1000 + n));
+        const PackedS8 b = pack_s8(p.b.data(), false, k, n, n, 1);
+        std::vector<std::int32_t> c(m * n, 77);
+        gemm_s8(isa)(p.a.data(), k, flip, m, b, 0, b.panels(), epilogue_of(p, GemmOutput::kS32), c.data(), n);
+        for (std::int64_t i = 0; i < m; ++i) {
+          for (std::int64_t j = 0; j < n; ++j) {
+            ASSERT_EQ(c[i * n + j], p.exact(i, j, flip)) << base::to_string(isa) << " " << m << "x" << n << "x" << k;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(GemmS8, CodesFollowTheStatedFormulaOnEveryInstructionSet) {
+  for (Isa isa : isas()) {
+    for (auto [m, n, k] : kShapes) {
+      const Problem p(m, n, k, static_cast<unsigned>(m + n + k));
+      const PackedS8 b = pack_s8(p.b.data(), false, k, n, n, 1);
+      for (GemmOutput output : {GemmOutput::kU8, GemmOutput::kS8, GemmOutput::kF32}) {
+        const GemmEpilogue e = epilogue_of(p, output);
+        std::vector<std::uint8_t> codes(m * n + 16, 0xAB);
+        std::vector<float> reals(m * n);
+        void* c = output == GemmOutput::kF32 ? static_cast<void*>(reals.data()) : codes.data();
+        gemm_s8(isa)(p.a.data(), k, false, m, b, 0, b.panels(), e, c, n);
+        for (std::int64_t i = 0; i < m; ++i) {
+          for (std::int64_t j = 0; j < n; ++j) {
+            const float v = std::fma(static_cast<float>(p.exact(i, j, false)), p.scale[j], p.bias[j]);
+            if (output == GemmOutput::kF32) {
+              ASSERT_EQ(reals[i * n + j], v);
+              continue;
+            }
+            const double want = std::clamp<double>(std::nearbyint(v) + e.zero_point, e.low, e.high);
+            const int got = output == GemmOutput::kU8 ? codes[i * n + j] : static_cast<std::int8_t>(codes[i * n + j]);
+            ASSERT_EQ(got, want) << base::to_string(isa) << " " << m << "x" << n << "x" << k;
+          }
+        }
+        if (output != GemmOutput::kF32) {
+          EXPECT_EQ(codes[m * n], 0xAB) << "wrote past the end";
+        }
+      }
+    }
+  }
+}
+
+TEST(GemmS8, APartOfThePanelsWritesOnlyItsColumns) {
+  const Problem p(5, 70, 20, 3);
+  const PackedS8 b = pack_s8(p.b.data(), false, 20, 70, 70, 1);
+  for (Isa isa : isas()) {
+    std::vector<std::int32_t> c(5 * 70, -1);
+    gemm_s8(isa)(p.a.data(), 20, false, 5, b, 1, 3, epilogue_of(p, GemmOutput::kS32), c.data(), 70);
+    for (std::int64_t i = 0; i < 5; ++i) {
+      for (std::int64_t j = 0; j < 70; ++j) ASSERT_EQ(c[i * 70 + j], j >= 16 && j < 48 ? p.exact(i, j, false) : -1);
+    }
+  }
+}
+
+TEST(GemmS8, PacksTransposedAndUnsignedWeights) {
+  // b stored [n, k] as u8; packing subtracts 128, the column sums say so.
+  const std::uint8_t b[2][3] = {{0, 128, 255}, {1, 2, 3}};
+  const PackedS8 packed = pack_s8(b, true, 3, 2, 1, 3);
+  EXPECT_EQ(packed.column_sums[0], -128 + 0 + 127);
+  EXPECT_EQ(packed.column_sums[1], -127 - 126 - 125);
+  EXPECT_EQ(packed.panel(0)[4], -127);
+  EXPECT_EQ(packed.panel(0)[3], 0);
+}
+
+}  // namespace
+}  // namespace narrow::kernels
