@@ -16,7 +16,7 @@ constexpr std::string_view kOnnxExtensions[] = {".onnx"};
 // The table: one row a format.
 const std::array kFormats = {
     Format{.name = "onnx", .summary = "ONNX model, opset 7 to 28", .extensions = kOnnxExtensions,
-           .probe = onnx::probe, .import_model = onnx::import_file, .export_model = nullptr},
+           .probe = onnx::probe, .import_model = onnx::import_file, .export_model = onnx::export_file},
 };
 
 constexpr std::size_t kHeadBytes = 4096;

@@ -19,4 +19,11 @@ Result<graph::Model> import_bytes(std::span<const std::uint8_t> bytes, const std
                                   std::shared_ptr<const void> owner = nullptr, const std::string& folder = "",
                                   const ImportOptions& options = {});
 
+// One file, or two when the weights go to `<path>.data`. Both appear complete or not at all; writing over the files that
+// the model was read from is safe, since they are replaced and not changed.
+Status export_file(const graph::Model& model, const std::string& path, const ExportOptions& options);
+
+// The file's bytes, weights included. Errors: unsupported (2 GiB and more).
+Result<std::string> export_bytes(const graph::Model& model);
+
 }  // namespace narrow::formats::onnx
