@@ -19,6 +19,7 @@ struct ImportOptions {
 struct ExportOptions {
   std::uint64_t external_data_above = 0;  // bytes; 0: only when the file would pass 2 GiB
   std::vector<std::string> allowed_roots;
+  int opset = 0;  // ONNX: the oldest opset to write; 0: the imported model's, or as low as its types and operators allow
 };
 
 struct Format {

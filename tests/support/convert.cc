@@ -1,5 +1,6 @@
-// convert IN [OUT]: imports a model, infers its types, prints a summary, exports it. For tests.
+// convert IN [OUT [OPSET]]: imports a model, infers its types, prints a summary, exports it. For tests.
 #include <cstdio>
+#include <cstdlib>
 
 #include "formats/format.h"
 #include "operators/infer.h"
@@ -18,7 +19,7 @@ int main(int argc, char** argv) {
   }
   std::printf("%zu nodes, %zu values, %zu without types\n", model->graph.nodes.size(), model->graph.values.size(), inference->gaps.size());
   if (argc < 3) return 0;
-  const narrow::Status status = narrow::formats::export_model(*model, argv[2]);
+  const narrow::Status status = narrow::formats::export_model(*model, argv[2], {.opset = argc > 3 ? std::atoi(argv[3]) : 0});
   if (!status.ok()) {
     std::fprintf(stderr, "%s\n", status.error().to_string().c_str());
     return 1;

@@ -171,11 +171,25 @@ void resize_fill_inputs(Node& node, LowerContext& context) {
   }
 }
 
-bool resize_is_upsample(const Node& node, const Graph&) {
+std::vector<float> resize_scales(const Node& node, const Graph& graph) {
+  const Tensor* scales = graph.constant(node.input(2));
+  return scales == nullptr ? std::vector<float>{} : scales->to_float();
+}
+
+bool resize_only_grows(const Node& node, const Graph& graph) {
+  const std::vector<float> scales = resize_scales(node, graph);
+  return std::all_of(scales.begin(), scales.end(), [](float s) { return s >= 1.0f; });
+}
+
+// Opset 10 rounds nearest coordinates down, but up when the image shrinks.
+bool resize_as_opset_10(const Node& node, const Graph& graph) {
   const std::string mode = node.get_string("mode", "nearest");
+  const std::string rounding = node.get_string("nearest_mode", "round_prefer_floor");
+  const std::vector<float> scales = resize_scales(node, graph);
+  const bool shrinks = !scales.empty() && std::all_of(scales.begin(), scales.end(), [](float s) { return s <= 1.0f; });
   return (mode == "nearest" || mode == "linear") && node.input(3) == kNoValue && node.input(2) != kNoValue &&
          node.get_string("coordinate_transformation_mode", "half_pixel") == "asymmetric" &&
-         (mode == "linear" || node.get_string("nearest_mode", "round_prefer_floor") == "floor");
+         (mode == "linear" || (rounding == "floor" && resize_only_grows(node, graph)) || (rounding == "ceil" && shrinks));
 }
 
 void resize_to_opset_10(Node& node, LowerContext&) {
@@ -330,8 +344,8 @@ const LowerRule kRules[] = {
     {"Resize", 19, resize_coordinates_before_19, nullptr},
     {"Resize", 18, resize_without_axes, resize_drop_axes},
     {"Resize", 13, nullptr, resize_fill_inputs},
-    {"Resize", 11, resize_is_upsample, resize_to_opset_10},
-    {"Resize", 10, nullptr, resize_to_upsample},
+    {"Resize", 11, resize_as_opset_10, resize_to_opset_10},
+    {"Resize", 10, resize_only_grows, resize_to_upsample},
     {"Resize", 9, resize_scales_fixed, nullptr},
     {"Upsample", 9, nullptr, upsample_to_attribute},
     {"Softmax", 13, softmax_flattens_alike, softmax_explicit_axis},

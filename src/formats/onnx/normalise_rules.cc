@@ -184,12 +184,20 @@ Status lift_upsample(Node& node, RewriteContext& context) {
   return {};
 }
 
-// Opset 10 had inputs (x, scales) and no choice of coordinates.
-Status lift_resize10(Node& node, RewriteContext&) {
+// Opset 10 had inputs (x, scales) and no choice of coordinates. Runtimes round nearest coordinates down, but up when
+// the image shrinks.
+Status lift_resize10(Node& node, RewriteContext& context) {
   if (node.inputs.size() != 2) return corrupt(fmt::format("has {} inputs, expected 2", node.inputs.size()));
+  const Tensor* scales = context.graph().constant(node.inputs[1]);
+  const std::vector<float> factors = scales != nullptr && scales->dtype() == DType::kF32 ? scales->to_float() : std::vector<float>{};
+  const bool shrinks = std::any_of(factors.begin(), factors.end(), [](float f) { return f < 1.0f; });
+  const bool grows = std::any_of(factors.begin(), factors.end(), [](float f) { return f > 1.0f; });
+  if (shrinks && grows && node.get_string("mode", "nearest") == "nearest") {
+    return unsupported("nearest Resize of opset 10 that grows one dimension and shrinks another has no newer form");
+  }
   node.inputs = {node.inputs[0], kNoValue, node.inputs[1]};
   node.set("coordinate_transformation_mode", std::string("asymmetric"));
-  node.set("nearest_mode", std::string("floor"));
+  node.set("nearest_mode", std::string(shrinks ? "ceil" : "floor"));
   return {};
 }
 

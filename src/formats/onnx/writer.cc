@@ -77,10 +77,11 @@ struct Prepared {
   std::int64_t ir_version;
 };
 
-Prepared prepare(const graph::Model& model) {
+Prepared prepare(const graph::Model& model, std::int64_t wanted) {
   Prepared out{model, model.graph.clone(), model.opsets, 0};
   const bool from_onnx = model.source_format == "onnx" && model.opsets.contains("");
-  const std::int64_t at_least = from_onnx ? std::max<std::int64_t>(7, model.opsets.at("")) : kDefaultOpset;
+  const std::int64_t natural = from_onnx ? std::max<std::int64_t>(7, model.opsets.at("")) : kDefaultOpset;
+  const std::int64_t at_least = wanted != 0 ? wanted : natural;
   const std::int64_t opset = required_opset(out.graph, at_least);
   lower(out.graph, opset);
   collect_domains(out.graph, out.opsets);
@@ -130,7 +131,10 @@ Status write_data_file(base::AtomicFile& file, const ExternalLayout& layout) {
 }  // namespace
 
 Status export_file(const graph::Model& model, const std::string& path, const ExportOptions& options) {
-  const Prepared prepared = prepare(model);
+  if (options.opset != 0 && (options.opset < 7 || options.opset > kNewestOpset)) {
+    return invalid_argument(fmt::format("cannot write opset {}, expected 7 to {}", options.opset, kNewestOpset));
+  }
+  const Prepared prepared = prepare(model, options.opset);
   const auto in_file = [&] { return fmt::format("while writing the ONNX model '{}'", path); };
   ProtoMessage message = write_model(prepared, nullptr);
   const std::uint64_t limit = options.external_data_above != 0 ? std::min(options.external_data_above, wire::kMaxMessageBytes)
@@ -157,7 +161,7 @@ Status export_file(const graph::Model& model, const std::string& path, const Exp
 }
 
 Result<std::string> export_bytes(const graph::Model& model) {
-  const Prepared prepared = prepare(model);
+  const Prepared prepared = prepare(model, 0);
   const ProtoMessage message = write_model(prepared, nullptr);
   if (message.size() > wire::kMaxMessageBytes) return unsupported("the model is larger than one ONNX message can be");
   return message.to_string();
