@@ -12,6 +12,8 @@ std::span<const Operator> identity_operators();
 std::span<const Operator> matmul_operators();
 std::span<const Operator> normalization_operators();
 std::span<const Operator> pooling_operators();
+std::span<const Operator> recurrent_operators();
+std::span<const Operator> resize_operators();
 std::span<const Operator> softmax_operators();
 std::span<const Operator> quantize_operators();
 

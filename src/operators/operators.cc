@@ -16,6 +16,8 @@ const std::span<const Operator> kFamilies[] = {
     matmul_operators(),
     normalization_operators(),
     pooling_operators(),
+    recurrent_operators(),
+    resize_operators(),
     softmax_operators(),
     quantize_operators(),
 };
