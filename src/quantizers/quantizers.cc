@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "quantizers/dynamic_int8/dynamic_int8.h"
+#include "quantizers/float16/float16.h"
 #include "quantizers/quantizer.h"
 #include "quantizers/static_int8/static_int8.h"
 
@@ -10,6 +12,9 @@ namespace {
 // The table: one row a method, each in the folder of its name.
 constexpr Quantizer kQuantizers[] = {
     {"static", "INT8 weights and activations, ranges from calibration data", true, quantize_static},
+    {"dynamic", "INT8 weights, activations quantized in each run: MatMul, Gemm, LSTM", false, quantize_dynamic},
+    {"fp16", "half precision weights and arithmetic", false, quantize_fp16},
+    {"bf16", "bfloat16 weights, f32 arithmetic", false, quantize_bf16},
 };
 
 }  // namespace

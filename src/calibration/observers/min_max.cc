@@ -1,7 +1,0 @@
-#include "calibration/observers/choose.h"
-
-namespace narrow::calibration {
-
-Range choose_min_max(const ValueStatistics& statistics, const ObserverOptions&) { return statistics.seen; }
-
-}  // namespace narrow::calibration

@@ -1,0 +1,58 @@
+// Rewrites one graph (and, by its caller, its subgraphs) into dynamic INT8.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "quantizers/quantizer.h"
+#include "targets/target.h"
+
+namespace narrow::quantizers::dynamic_int8 {
+
+// A constant of this graph or, for a captured value, of the graphs around it; null when there is none.
+using FindConstant = std::function<const Tensor*(const graph::Graph&, graph::ValueId)>;
+
+class Rewriter {
+ public:
+  Rewriter(graph::Graph& graph, const targets::Target& target, const Recipe& recipe, FindConstant find)
+      : graph_(graph), target_(target), recipe_(recipe), find_(std::move(find)) {}
+
+  // Replaces what can be replaced and appends a decision for every node.
+  Status run(std::vector<LayerDecision>& layers);
+  bool used_contributed_operators() const { return contributed_; }
+
+ private:
+  struct Stored {
+    graph::ValueId codes, scale, zero_point;
+  };
+
+  LayerDecision visit(graph::Node node);
+  // x·W in integers, W transposed when asked; W may have leading batch dimensions.
+  void integer_product(const graph::Node& node, const Tensor& weight, bool transpose, graph::ValueId x, graph::ValueId bias);
+  void integer_lstm(graph::Node node, const Tensor& w, const Tensor& r);
+  void gathered_rows(const graph::Node& node, const Tensor& table);
+  // Input i becomes codes → DequantizeLinear.
+  void stored_weight(graph::Node& node, std::size_t i, const Tensor& weight, int axis);
+  bool recurrent(const graph::Node& node, LayerDecision& layer);
+
+  Stored store(const std::string& name, const Tensor& weight, int axis);
+  graph::ValueId emit(std::string op, const std::string& name, std::vector<graph::ValueId> inputs, graph::Type type,
+                      graph::ValueId output = graph::kNoValue);
+
+  graph::Graph& graph_;
+  const targets::Target& target_;
+  const Recipe& recipe_;
+  FindConstant find_;
+  std::vector<graph::Node> out_;
+  std::map<graph::ValueId, std::vector<graph::ValueId>> quantized_inputs_;  // x → codes, scale, zero point
+  // Shared weights are stored once.
+  std::map<std::pair<graph::ValueId, int>, graph::ValueId> dequantized_;
+  std::map<std::pair<graph::ValueId, int>, Stored> products_;
+  bool contributed_ = false;
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace narrow::quantizers::dynamic_int8
