@@ -1,0 +1,65 @@
+#include "calibration/value_observer.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+
+#include "calibration/scan/scan.h"
+
+namespace narrow::calibration {
+namespace {
+
+constexpr std::size_t kBlock = 4096;  // 16 KiB
+
+void note(SampleSummary& summary, const ScanResult& scan, std::size_t n) {
+  summary.min = summary.count == 0 ? scan.min : std::min(summary.min, scan.min);
+  summary.max = summary.count == 0 ? scan.max : std::max(summary.max, scan.max);
+  summary.count += n;
+  summary.zeros += scan.zeros;
+  summary.sum += scan.sum;
+  summary.sum_squares += scan.sum_squares;
+}
+
+}  // namespace
+
+void observe(std::span<const float> values, SampleSummary& summary, AdaptiveHistogram* histogram, std::vector<std::uint32_t>& tables) {
+  std::optional<HistogramFiller> filler;
+  if (histogram != nullptr) filler.emplace(*histogram, tables);
+  const ScanKernel& kernel = scan_kernel();
+  for (std::size_t at = 0; at < values.size(); at += kBlock) {
+    std::span<const float> block = values.subspan(at, std::min(kBlock, values.size() - at));
+    ScanResult scan = kernel.scan(block.data(), block.size());
+    std::array<float, kBlock> finite;
+    if (!scan.finite) {
+      const auto end = std::copy_if(block.begin(), block.end(), finite.begin(), [](float v) { return std::isfinite(v); });
+      const auto kept = static_cast<std::size_t>(end - finite.begin());
+      summary.non_finite += block.size() - kept;
+      if (kept == 0) continue;
+      block = std::span<const float>(finite.data(), kept);
+      scan = kernel.scan(block.data(), block.size());
+    }
+    note(summary, scan, block.size());
+    if (filler) filler->add(block, scan.min, scan.max);
+  }
+}
+
+void append(ValueStatistics& statistics, const SampleSummary& summary, double constant, const std::string& sample_name) {
+  if (summary.non_finite != 0 && statistics.non_finite == 0) statistics.first_non_finite = sample_name;
+  statistics.non_finite += summary.non_finite;
+  if (summary.count == 0) return;
+  const Range range{summary.min, summary.max};
+  if (statistics.count == 0) {
+    statistics.seen = statistics.moving_average = range;
+  } else {
+    statistics.seen = {std::min(statistics.seen.min, range.min), std::max(statistics.seen.max, range.max)};
+    const auto blend = [&](float old, float now) { return static_cast<float>(old + constant * (static_cast<double>(now) - old)); };
+    statistics.moving_average = {blend(statistics.moving_average.min, range.min), blend(statistics.moving_average.max, range.max)};
+  }
+  statistics.count += summary.count;
+  statistics.zeros += summary.zeros;
+  statistics.sum += summary.sum;
+  statistics.sum_squares += summary.sum_squares;
+}
+
+}  // namespace narrow::calibration
