@@ -1,0 +1,281 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <set>
+
+#include "../parser.h"
+#include "../progress.h"
+#include "../table.h"
+#include "narrow/bench.h"
+#include "narrow/json.h"
+#include "narrow/quantize.h"
+#include "narrow/report.h"
+#include "narrow/text.h"
+#include "narrow/version.h"
+
+namespace narrow::cli {
+namespace {
+
+// Accuracy is measured unasked when it costs no more than this, and says something.
+constexpr double kFreeMultiplyAdds = 10e9;
+constexpr std::uint64_t kEnoughSamples = 100;
+constexpr std::size_t kWorstShown = 5;
+constexpr std::size_t kHistogramsInReport = 6;
+constexpr double kReportBenchSeconds = 1.0;
+
+struct Flags {
+  std::string model, output, recipe, method, target, form, observer, max_drop, report, eval_data;
+  double percentile = 0;
+  std::vector<std::string> exclude;
+  std::uint64_t eval_samples = 0;
+  bool per_tensor = false, symmetric = false;
+  DataFlags data;
+  Common common;
+  CLI::Option *samples_given = nullptr, *percentile_given = nullptr, *seed_given = nullptr;
+};
+
+void declare(Parser& parser, Flags& flags) {
+  CLI::App& app = parser.app();
+  parser.require(app.add_option("MODEL", flags.model, "The float model"), "MODEL");
+  parser.require(app.add_option("-o,--output", flags.output, "The file to write"), "-o OUT");
+  app.add_option("--method", flags.method, "auto (default), static, dynamic, fp16, bf16; see `narrow list methods`");
+  add_data(parser, flags.data, "Calibration data: image folder, .npy, .npz, CIFAR or MNIST binaries");
+  flags.samples_given = app.add_option("--samples", flags.data.samples, "Calibrate on so many samples, spread evenly (default: all)");
+  app.add_option("--target", flags.target, "The runtime that will run it (default: onnxruntime); see `narrow list targets`");
+  app.add_option("--observer", flags.observer, "How ranges are chosen: min_max (default), moving_average, percentile, entropy, mse");
+  flags.percentile_given = app.add_option("--percentile", flags.percentile, "Of values kept by observer percentile (default: 99.999)")->check(CLI::Range(50.0, 100.0));
+  app.add_flag("--per-tensor", flags.per_tensor, "One scale for each weight instead of one for each channel");
+  app.add_flag("--symmetric", flags.symmetric, "Symmetric activations");
+  app.add_option("--form", flags.form, "How it is written: qdq (default) or qoperator");
+  app.add_option("--exclude", flags.exclude, "Node name pattern (*, ?) or type:Softmax to keep in float, repeated")
+      ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--recipe", flags.recipe, "A recipe in TOML; other options override it");
+  app.add_option("--max-drop", flags.max_drop, "Points of top-1 that may be lost (default: 2%); more ends with exit code 5");
+  app.add_option("--eval-data", flags.eval_data, "Labelled data for the verdict (default: the calibration data)");
+  app.add_option("--eval-samples", flags.eval_samples, "Use so many of them, spread evenly");
+  app.add_option("--report", flags.report, "Write an HTML report here");
+  add_common(parser, flags.common);
+  flags.seed_given = app.get_option("--seed");
+  parser.examples(
+      "  narrow quantize model.onnx -o int8.onnx --data images --preprocess imagenet-224\n"
+      "  narrow quantize model.onnx -o int8.onnx --data images --samples 200 --observer entropy --max-drop 1% --report cost.html\n"
+      "  narrow quantize bert.onnx -o int8.onnx --method dynamic --exclude 'type:Gather'\n"
+      "  narrow quantize model.onnx -o half.onnx --method fp16");
+}
+
+QuantizeOptions make_options(const Flags& flags, const Progress& progress) {
+  const auto given = [](const std::string& text) { return text.empty() ? std::nullopt : std::optional(text); };
+  QuantizeOptions options;
+  options.recipe_file = flags.recipe;
+  options.method = given(flags.method);
+  options.target = given(flags.target);
+  options.form = given(flags.form);
+  options.observer = given(flags.observer);
+  if (flags.percentile_given->count() != 0) options.percentile = flags.percentile;
+  if (flags.per_tensor) options.per_channel = false;
+  if (flags.symmetric) options.symmetric = true;
+  options.exclude = flags.exclude;
+  if (flags.samples_given->count() != 0) options.samples = flags.data.samples;
+  if (flags.seed_given->count() != 0) options.seed = flags.common.seed;
+  options.threads = flags.common.threads;
+  if (!flags.report.empty()) options.histograms = kHistogramsInReport;
+  options.progress = progress;
+  return options;
+}
+
+// The samples that the verdict's accuracy is measured on; nothing when that was not asked for and would take long.
+Result<std::optional<Data>> evaluation_data(const Flags& flags, const Model& model, const std::optional<Data>& data,
+                                            const ModelInfo& info) {
+  const bool asked = !flags.eval_data.empty() || flags.eval_samples != 0 || !flags.max_drop.empty();
+  if (!flags.eval_data.empty()) {
+    NARROW_TRY(Data chosen, Data::open(flags.eval_data, model, {flags.data.preprocess, flags.data.labels, flags.eval_samples}));
+    return std::optional(std::move(chosen));
+  }
+  if (!data || (!data->labelled() && !asked)) return std::optional<Data>();
+  if (asked) return std::optional(flags.eval_samples != 0 ? data->take(flags.eval_samples) : *data);
+  const double affordable = kFreeMultiplyAdds / std::max(1.0, static_cast<double>(info.multiply_adds));
+  const auto count = static_cast<std::uint64_t>(std::min(affordable, static_cast<double>(data->size())));
+  if (count < std::min(kEnoughSamples, data->size())) return std::optional<Data>();
+  return std::optional(data->take(count));
+}
+
+void print_layers(const Quantization& q) {
+  std::map<std::string, std::uint64_t> decisions;
+  std::map<std::pair<std::string, std::string>, std::uint64_t> reasons;
+  for (const LayerOutcome& layer : q.layers) {
+    ++decisions[layer.decision];
+    if (layer.decision == "float") ++reasons[{layer.op_type, layer.reason}];
+  }
+  std::string line;
+  for (const auto& [decision, count] : decisions) line += fmt::format("{}{} {}", line.empty() ? "" : ", ", count, decision);
+  print(fmt::format("layers    {}\n", line));
+  if (!reasons.empty()) {
+    Table table({"stays float", ">nodes", "why"});
+    for (const auto& [key, count] : reasons) table.add({key.first, std::to_string(count), key.second});
+    print(table.render());
+  }
+  if (q.distortion.empty()) return;
+  std::vector<const LayerDistortion*> worst;
+  for (const LayerDistortion& d : q.distortion) worst.push_back(&d);
+  std::stable_sort(worst.begin(), worst.end(), [](const auto* a, const auto* b) { return a->sqnr_db < b->sqnr_db; });
+  worst.resize(std::min(worst.size(), kWorstShown));
+  Table table({"worst layers", "operator", ">SQNR", ">cosine", ">max error"});
+  for (const LayerDistortion* d : worst) {
+    table.add({d->layer, d->op_type, fmt::format("{:.1f} dB", d->sqnr_db), fmt::format("{:.5f}", d->cosine), fmt::format("{:.3g}", d->max_error)});
+  }
+  print(fmt::format("distortion over {}\n{}", escape_controls(q.distortion_note), table.render()));
+}
+
+std::string ratio_text(std::uint64_t before, std::uint64_t after) {
+  if (before == 0 || after == 0) return "";
+  return fmt::format("{:.2f}× smaller, {:.1f} % of the float model", static_cast<double>(before) / static_cast<double>(after),
+                     100.0 * static_cast<double>(after) / static_cast<double>(before));
+}
+
+void print_summary(const Flags& flags, const Quantization& q, const Verdict& verdict, const ModelInfo& before,
+                   const ModelInfo& after, double seconds) {
+  print(fmt::format("written   {} in {:.2f} s\n", escape_controls(flags.output), seconds));
+  print(fmt::format("method    {} for {}{}{}\n", q.method, q.target, q.form == "qdq" ? "" : ", form " + q.form,
+                    q.method_reason.empty() ? "" : fmt::format(" (chosen: {})", q.method_reason)));
+  if (q.calibration_samples != 0) {
+    print(fmt::format("data      {} calibrated on, observer {}\n", plural(q.calibration_samples, "sample"), q.observer));
+  }
+  print(fmt::format("size      {} → {}: {}\n", human_bytes(before.size_bytes), human_bytes(after.size_bytes),
+                    ratio_text(before.size_bytes, after.size_bytes)));
+  print_layers(q);
+  print(fmt::format("verdict   {}{}\n", verdict.met ? "" : "MISSED. ", escape_controls(verdict.summary)));
+}
+
+std::vector<std::string> next_steps(const Flags& flags, const Quantization& q, const Verdict& verdict, bool labelled) {
+  std::vector<std::string> steps;
+  if (!verdict.met) {
+    if (!q.distortion.empty()) {
+      const auto worst = std::min_element(q.distortion.begin(), q.distortion.end(),
+                                          [](const auto& a, const auto& b) { return a.sqnr_db < b.sqnr_db; });
+      steps.push_back(fmt::format("keep the worst layer in float: --exclude '{}'", worst->layer));
+    }
+    if (q.method == "static" && q.observer != "mse") steps.push_back("choose other ranges: --observer mse or --observer percentile");
+    if (q.method == "static" && flags.per_tensor) steps.push_back("leave out --per-tensor");
+  }
+  if (!verdict.measured && labelled) steps.push_back("check the accuracy: add --max-drop 2%, or run narrow evaluate");
+  if (flags.report.empty()) {
+    steps.push_back(fmt::format("measure speed: narrow compare {} {}{}", flags.model, flags.output,
+                                flags.data.path.empty() ? "" : " --data " + flags.data.path));
+  }
+  return steps;
+}
+
+Status report_to(const Flags& flags, Bench& bench, const Quantization& q, const Verdict& verdict, const ModelInfo& before,
+                 const ModelInfo& after, const std::optional<Data>& data, const Progress& progress) {
+  Report report;
+  report.title = fmt::format("{} → {}", flags.model, flags.output);
+  report.verdict = verdict;
+  report.models = {{"float", before, verdict.reference, {}}, {q.method, after, verdict.quantized, {}}};
+  if (!verdict.quantized) report.models[1].metrics = q.outputs;
+  BenchOptions options;
+  options.seconds = kReportBenchSeconds;
+  options.seed = flags.common.seed;
+  options.data = flags.data.path;
+  options.preprocess = flags.data.preprocess;
+  options.progress = progress;
+  report.warnings = q.warnings;
+  if (auto measured = bench.run({flags.model, flags.output}, options); measured.ok()) {
+    report.models[0].bench = (*measured)[0];
+    report.models[1].bench = (*measured)[1];
+  } else {
+    report.warnings.push_back("speed was not measured: " + measured.error().message());
+  }
+  report.layers = {{q.method, q.distortion}};
+  report.histograms = q.histograms;
+  report.outcomes = q.layers;
+  report.recipe = q.recipe;
+  report.facts = {{"Method", q.method + (q.method_reason.empty() ? "" : ": " + q.method_reason)},
+                  {"Target", q.target},
+                  {"Data", data ? data->describe() : "none"},
+                  {"Calibration", q.calibration_samples == 0 ? "none" : fmt::format("{}, observer {}", plural(q.calibration_samples, "sample"), q.observer)},
+                  {"Distortion", q.distortion_note},
+                  {"Speed", "one thread, each model in a process of its own, in turns"},
+                  {"Machine", environment()},
+                  {"narrow", version()}};
+  return write_report(report, flags.report);
+}
+
+}  // namespace
+
+int quantize_command(const Arguments& arguments) {
+  Parser parser("quantize", "Makes a smaller, faster model, says what became of every layer, and proves what it cost.");
+  Flags flags;
+  declare(parser, flags);
+  if (const auto code = parser.parse(arguments)) return *code;
+  const auto start = std::chrono::steady_clock::now();
+
+  JudgeOptions judge_options;
+  if (!flags.max_drop.empty()) {
+    const auto percent = parse_percent(flags.max_drop);
+    if (!percent.ok()) return fail(percent.error());
+    judge_options.max_drop = *percent;
+  }
+  std::optional<Bench> bench;
+  if (!flags.report.empty()) {
+    auto started = Bench::start();
+    if (!started.ok()) return fail(started.error());
+    bench = *std::move(started);
+  }
+  ProgressLine progress(flags.common.quiet);
+
+  const auto model = Model::load(flags.model);
+  if (!model.ok()) return fail(model.error());
+  for (const std::string& path : {flags.output, flags.report}) {
+    if (path.empty()) continue;
+    if (Status free = model->check_output(path, path == flags.output); !free.ok()) return fail(free.error());
+  }
+  std::optional<Data> data;
+  if (!flags.data.path.empty()) {
+    auto opened = Data::open(flags.data.path, *model, {flags.data.preprocess, flags.data.labels, 0});
+    if (!opened.ok()) return fail(opened.error());
+    data = *std::move(opened);
+  }
+  const auto quantization = quantize(*model, data ? &*data : nullptr, make_options(flags, progress.callback()));
+  if (!quantization.ok()) return fail(quantization.error());
+  if (Status saved = quantization->model.save(flags.output); !saved.ok()) return fail(saved.error());
+  if (Status same = verify_written(flags.output, quantization->model, data ? &*data : nullptr, 1); !same.ok()) return fail(same.error());
+
+  const ModelInfo before = model->info();
+  auto written = Model::load(flags.output);
+  if (!written.ok()) return fail(written.error());
+  const ModelInfo after = written->info();
+  const auto eval_data = evaluation_data(flags, *model, data, before);
+  if (!eval_data.ok()) return fail(eval_data.error());
+  judge_options.same_data_as_calibration = flags.eval_data.empty() && quantization->calibration_samples != 0;
+  judge_options.evaluate = {flags.common.threads, progress.callback()};
+  const auto verdict = judge(*model, *quantization, *eval_data ? &**eval_data : nullptr, judge_options);
+  if (!verdict.ok()) return fail(verdict.error());
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  if (bench) {
+    Status reported = report_to(flags, *bench, *quantization, *verdict, before, after, data, progress.callback());
+    if (!reported.ok()) return fail(reported.error());
+  }
+  progress.finish();
+  if (flags.common.json) {
+    print(to_json(*quantization, *verdict, before, after));
+  } else {
+    print_summary(flags, *quantization, *verdict, before, after, seconds);
+    if (!flags.report.empty()) print(fmt::format("report    {}\n", escape_controls(flags.report)));
+  }
+  if (!flags.common.json && !flags.common.quiet) {
+    for (const std::string& warning : quantization->warnings) print(fmt::format("warning   {}\n", escape_controls(warning)));
+    for (const std::string& step : next_steps(flags, *quantization, *verdict, data && data->labelled())) {
+      print(fmt::format("next      {}\n", escape_controls(step)));
+    }
+  }
+  if (!verdict->met) {
+    std::fprintf(stderr, "narrow: a quality target was missed: %s (the output was written)\n", escape_controls(verdict->summary).c_str());
+    return kTargetMissed;
+  }
+  return kOk;
+}
+
+}  // namespace narrow::cli

@@ -1,0 +1,159 @@
+// The figures narrow takes from models and measures on them, as plain data: what evaluation fills, programs read and the
+// report shows. Anything that was not measured is absent, never zero.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace narrow {
+
+// ---- what a model is -----------------------------------------------------------------------------------------------
+
+struct TensorInfo {
+  std::string name;
+  std::string type;                  // "f32[N,3,224,224]": element type and shape, '?' for an unknown dimension
+  std::string element_type;          // "f32"
+  std::vector<std::int64_t> shape;   // -1 where not fixed; empty when !ranked
+  bool ranked = false;
+};
+
+struct OperatorCount {
+  std::string domain;                // "" is ai.onnx
+  std::string op_type;
+  std::uint64_t count = 0;
+  bool runnable = false;             // narrow has a kernel for it
+};
+
+// Where the bytes of a model are.
+struct SizeClass {
+  std::string name;                  // "int8 weights", "float weights", "biases", "scales and zero points", …
+  std::uint64_t bytes = 0;
+  std::uint64_t tensors = 0;
+};
+
+// What a target makes of one layer that holds weights.
+struct LayerPlan {
+  std::string node, op_type;
+  bool quantizable = false;
+  std::string reason;                // why not; empty when quantizable
+  std::uint64_t parameters = 0;
+};
+
+struct ModelInfo {
+  std::string path, format;
+  std::int64_t ir_version = 0;
+  std::map<std::string, std::int64_t> opsets;   // domain -> version
+  std::string producer;
+  std::uint64_t size_bytes = 0;                 // of the file, external data included
+  std::uint64_t parameters = 0;                 // elements of weights and biases
+  std::uint64_t multiply_adds = 0;              // of convolutions and matrix products of known shape, batch 1
+  std::uint64_t nodes = 0;
+  bool quantized = false;                       // holds QuantizeLinear, DequantizeLinear or integer operators
+  std::vector<TensorInfo> inputs, outputs;
+  std::vector<OperatorCount> operators;         // most frequent first
+  std::vector<SizeClass> sizes;                 // largest first; "graph and names" is what tensors do not explain
+  std::vector<std::string> notes;               // what could not be typed or run, and why
+  std::string recipe;                           // the recipe that made it, when narrow did
+};
+
+// ---- accuracy and distance -----------------------------------------------------------------------------------------
+
+struct Metrics {
+  std::uint64_t samples = 0;
+  std::optional<double> top1, top5;      // percent of samples whose label is the best class, among the five best
+  std::optional<double> agreement;       // percent of samples with the same best class as the reference
+  std::optional<double> sqnr_db;         // signal to quantization noise over all outputs, against the reference
+  std::optional<double> cosine;          // of all outputs with the reference's
+  std::optional<double> max_error;       // largest absolute difference of an output element
+  std::uint64_t non_finite = 0;          // NaN and infinities in this model's outputs
+};
+
+// How far one value of a quantized model is from the same value of the float model.
+struct LayerDistortion {
+  std::string layer;                     // the node that makes it
+  std::string op_type;                   // "Conv", "Conv + Relu"
+  std::string value;
+  double sqnr_db = 0;                    // within ±200; 200 when both agree exactly
+  double cosine = 1;
+  double max_error = 0;
+};
+
+// The distribution of a value in the float model, and the range that its quantized form can hold.
+struct ValueHistogram {
+  std::string layer, value;
+  double low = 0, high = 0;              // smallest and largest value seen: the ends of the bins
+  std::vector<std::uint64_t> counts;
+  std::optional<double> clip_low, clip_high;
+};
+
+// ---- speed and memory ----------------------------------------------------------------------------------------------
+
+struct KernelTime {
+  std::string node, op_type, implementation;
+  double ms_per_run = 0;
+};
+
+struct BenchResult {
+  std::string path;
+  int threads = 1;
+  std::uint64_t runs = 0;
+  double latency_ms_p50 = 0, latency_ms_p95 = 0, latency_ms_min = 0, latency_ms_mean = 0;
+  double throughput_per_s = 0;
+  std::vector<double> latencies_ms;             // every run, in the order made
+  std::uint64_t peak_memory_bytes = 0;          // largest resident set of a process that did nothing else
+  std::uint64_t weight_bytes = 0;
+  std::uint64_t arena_bytes = 0, arena_unshared_bytes = 0;   // activations as planned, and without reuse
+  std::optional<double> energy_mj_per_run;      // of the processor package
+  std::string energy_note;                      // "no meter", or where the figure comes from
+  std::vector<KernelTime> kernels;              // slowest first; on request
+};
+
+// ---- what quantization did -----------------------------------------------------------------------------------------
+
+// What became of one layer of the float model.
+struct LayerOutcome {
+  std::string node, op_type;
+  std::string decision;                       // "quantized" "dynamic" "converted" "folded" "float"
+  std::string reason;                         // why it stayed float; empty otherwise
+  std::uint64_t weight_bytes_before = 0, weight_bytes_after = 0;
+};
+
+struct Verdict {
+  bool met = true;                            // false: a quality target was missed
+  bool measured = false;                      // the task metric was measured
+  std::string summary;                        // one or two sentences
+  std::optional<double> drop;                 // percentage points of top-1 lost; negative when it gained
+  std::optional<Metrics> reference, quantized;
+};
+
+// ---- the report ----------------------------------------------------------------------------------------------------
+
+struct ReportModel {                          // one row of the comparison
+  std::string name;                           // "float", "int8", or the file's name
+  ModelInfo info;
+  std::optional<Metrics> metrics;
+  std::optional<BenchResult> bench;
+};
+
+struct ReportLayers {                         // one quantized model's distance from the reference
+  std::string name;
+  std::vector<LayerDistortion> distortion;
+};
+
+struct Report {
+  std::string title;
+  std::optional<Verdict> verdict;
+  std::vector<ReportModel> models;            // the reference first
+  std::vector<ReportLayers> layers;
+  std::vector<ValueHistogram> histograms;
+  std::vector<LayerOutcome> outcomes;
+  std::vector<std::string> warnings;
+  std::string recipe;                         // TOML
+  std::vector<std::pair<std::string, std::string>> facts;   // data, environment, …: shown as they are
+};
+
+}  // namespace narrow

@@ -1,0 +1,44 @@
+#include "narrow/data.h"
+
+#include "api/data_impl.h"
+#include "api/model_impl.h"
+
+namespace narrow {
+namespace {
+
+std::vector<datasets::InputSpec> input_specs(const Model& model) {
+  const graph::Graph& graph = model.impl().typed().graph;
+  std::vector<datasets::InputSpec> specs;
+  for (const graph::ValueId id : fed_inputs(graph)) specs.push_back({graph.value(id).name, graph.value(id).type});
+  return specs;
+}
+
+}  // namespace
+
+Result<Data> Data::open(const std::string& path, const Model& model, const DataOptions& options) {
+  datasets::OpenOptions open_options;
+  open_options.inputs = input_specs(model);
+  open_options.preprocess = options.preprocess;
+  open_options.labels = options.labels;
+  NARROW_TRY(std::unique_ptr<datasets::Dataset> dataset, datasets::open_dataset(path, open_options));
+  Data data(std::make_shared<const Impl>(Impl{std::move(dataset), path, options.preprocess}));
+  return options.samples == 0 ? data : data.take(options.samples);
+}
+
+Result<Data> Data::synthetic(const Model& model, std::uint64_t count, std::uint64_t seed) {
+  NARROW_TRY(std::unique_ptr<datasets::Dataset> dataset, datasets::synthetic_dataset(input_specs(model), count, seed));
+  return Data(std::make_shared<const Impl>(Impl{std::move(dataset), "", ""}));
+}
+
+Data Data::take(std::uint64_t count) const {
+  return Data(std::make_shared<const Impl>(
+      Impl{datasets::take_samples(impl_->samples, count), impl_->path, impl_->preprocess}));
+}
+
+std::uint64_t Data::size() const { return impl_->samples->size(); }
+bool Data::labelled() const { return impl_->samples->labelled(); }
+std::string Data::describe() const { return impl_->samples->describe(); }
+const std::string& Data::path() const { return impl_->path; }
+const std::string& Data::preprocess() const { return impl_->preprocess; }
+
+}  // namespace narrow

@@ -1,0 +1,143 @@
+#include "evaluation/accuracy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace narrow::evaluation {
+namespace {
+
+std::uint64_t count_non_finite(const Tensor& tensor) {
+  if (tensor.dtype() != DType::kF32) return 0;
+  const auto values = tensor.data<float>();
+  return static_cast<std::uint64_t>(std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); }));
+}
+
+// Labelled data make the first output class scores by definition; without labels a single output must look like them.
+bool has_scores(std::span<const Tensor> outputs, bool labelled) {
+  if (outputs.empty() || outputs[0].size() < 2 || !is_float(outputs[0].dtype())) return false;
+  return is_class_scores(outputs[0].shape()) && (labelled || outputs.size() == 1);
+}
+
+class MetricsWorker final : public Worker {
+ public:
+  MetricsWorker(std::vector<std::unique_ptr<runtime::Session>> sessions,
+                std::vector<std::vector<SampleRecord>>& records)
+      : sessions_(std::move(sessions)), records_(records) {}
+
+  Status visit(std::size_t index, const datasets::Sample& sample) override {
+    Outputs reference;
+    for (std::size_t i = 0; i < sessions_.size(); ++i) {
+      auto outputs = sessions_[i]->run(sample.inputs);
+      if (!outputs.ok()) return std::move(outputs).error().context(fmt::format("in model {}", i + 1));
+      NARROW_TRY(records_[i][index], record_sample(sample, *outputs, reference));
+      if (i == 0) reference = *std::move(outputs);  // valid until this session's next run
+    }
+    return {};
+  }
+
+ private:
+  std::vector<std::unique_ptr<runtime::Session>> sessions_;
+  std::vector<std::vector<SampleRecord>>& records_;
+};
+
+}  // namespace
+
+std::vector<std::int64_t> best_classes(std::span<const float> scores, std::size_t k) {
+  std::vector<std::int64_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto better = [&](std::int64_t a, std::int64_t b) {
+    const float x = scores[static_cast<std::size_t>(a)], y = scores[static_cast<std::size_t>(b)];
+    if (std::isnan(x) || std::isnan(y)) return !std::isnan(x) || (std::isnan(y) && a < b);
+    return x > y || (x == y && a < b);
+  };
+  k = std::min(k, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(), better);
+  order.resize(k);
+  return order;
+}
+
+bool is_class_scores(std::span<const std::int64_t> shape) {
+  return std::count_if(shape.begin(), shape.end(), [](std::int64_t d) { return d != 1; }) == 1;
+}
+
+Result<SampleRecord> record_sample(const datasets::Sample& sample, std::span<const Tensor> outputs,
+                                   std::span<const Tensor> reference_outputs) {
+  SampleRecord record;
+  record.label = sample.label;
+  for (const Tensor& output : outputs) record.non_finite += count_non_finite(output);
+  const bool scores = has_scores(outputs, sample.label.has_value());
+  if (scores) {
+    if (sample.label && (*sample.label < 0 || *sample.label >= outputs[0].size())) {
+      return invalid_argument(fmt::format("label {} is not one of the model's {} classes (0 to {})", *sample.label,
+                                          outputs[0].size(), outputs[0].size() - 1))
+          .hint("Check the labels file, or give another one with --labels.");
+    }
+    record.best = best_classes(outputs[0].to_float(), 5);
+  }
+  for (std::size_t i = 0; i < std::min(outputs.size(), reference_outputs.size()); ++i) {
+    if (!add_tensors(record.difference, reference_outputs[i], outputs[i])) {
+      return invalid_argument(fmt::format("output {} has shape {} in one model and {} in the reference", i,
+                                          to_string(outputs[i].shape()), to_string(reference_outputs[i].shape())))
+          .hint("Compare a model with the model it was made from.");
+    }
+  }
+  if (scores && !reference_outputs.empty()) record.reference_best = best_classes(reference_outputs[0].to_float(), 5);
+  return record;
+}
+
+Metrics summarize(std::span<const SampleRecord> records, bool has_reference) {
+  Metrics metrics;
+  metrics.samples = records.size();
+  Difference difference;
+  std::uint64_t labelled = 0, top1 = 0, top5 = 0, scored = 0, agreeing = 0;
+  for (const SampleRecord& record : records) {
+    metrics.non_finite += record.non_finite;
+    difference.merge(record.difference);
+    if (record.label && !record.best.empty()) {
+      ++labelled;
+      if (record.best[0] == *record.label) ++top1;
+      if (std::find(record.best.begin(), record.best.end(), *record.label) != record.best.end()) ++top5;
+    }
+    if (!record.best.empty() && !record.reference_best.empty()) {
+      ++scored;
+      if (record.best[0] == record.reference_best[0]) ++agreeing;
+    }
+  }
+  const auto percent = [](std::uint64_t part, std::uint64_t whole) {
+    return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  };
+  if (labelled != 0 && labelled == records.size()) {
+    metrics.top1 = percent(top1, labelled);
+    metrics.top5 = percent(top5, labelled);
+  }
+  if (scored != 0 && scored == records.size()) metrics.agreement = percent(agreeing, scored);
+  if (has_reference && difference.elements != 0) {
+    metrics.sqnr_db = difference.sqnr_db();
+    metrics.cosine = difference.cosine();
+    metrics.max_error = difference.max_error;
+  }
+  return metrics;
+}
+
+Result<std::vector<Metrics>> measure_metrics(std::span<const graph::Graph* const> models, const datasets::Dataset& data,
+                                             const SweepOptions& options) {
+  std::vector<std::vector<SampleRecord>> records(models.size(), std::vector<SampleRecord>(data.size()));
+  NARROW_RETURN_IF_ERROR(sweep(data, options, [&](int threads) -> Result<std::unique_ptr<Worker>> {
+    std::vector<std::unique_ptr<runtime::Session>> sessions;
+    for (const graph::Graph* model : models) {
+      runtime::SessionOptions session_options;
+      session_options.threads = threads;
+      NARROW_TRY(auto session, runtime::Session::create(*model, session_options));
+      sessions.push_back(std::move(session));
+    }
+    return std::unique_ptr<Worker>(std::make_unique<MetricsWorker>(std::move(sessions), records));
+  }));
+  std::vector<Metrics> metrics;
+  for (std::size_t i = 0; i < models.size(); ++i) metrics.push_back(summarize(records[i], i != 0));
+  return metrics;
+}
+
+}  // namespace narrow::evaluation
