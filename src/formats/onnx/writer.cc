@@ -1,12 +1,14 @@
 // Model to ModelProto and, for large models, a data file beside it.
 #include <fmt/format.h>
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "base/checked.h"
 #include "base/text.h"
 #include "formats/onnx/graph_writer.h"
 #include "formats/onnx/lower.h"
@@ -118,12 +120,29 @@ ProtoMessage write_model(const Prepared& prepared, ExternalLayout* external) {
   return message;
 }
 
+// Weights are mostly pages of a mapped file: once written they need not stay in memory. A hint without effect elsewhere.
+void release_pages(wire::ByteSpan bytes) {
+#ifdef MADV_PAGEOUT
+  constexpr std::uintptr_t kPage = 4096;
+  const std::uintptr_t start = base::round_up(reinterpret_cast<std::uintptr_t>(bytes.data()), kPage);
+  const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / kPage * kPage;
+  if (end > start) ::madvise(reinterpret_cast<void*>(start), end - start, MADV_PAGEOUT);
+#else
+  (void)bytes;
+#endif
+}
+
 Status write_data_file(base::AtomicFile& file, const ExternalLayout& layout) {
   static constexpr std::uint8_t kZeros[4096] = {};
+  constexpr std::size_t kChunk = std::size_t{32} << 20;
   for (const ExternalLayout::Entry& entry : layout.entries()) {
     const std::uint64_t gap = entry.offset - file.position();
     NARROW_RETURN_IF_ERROR(file.write(std::span(kZeros, static_cast<std::size_t>(gap))));
-    NARROW_RETURN_IF_ERROR(file.write(entry.bytes));
+    for (std::size_t at = 0; at < entry.bytes.size(); at += kChunk) {
+      const wire::ByteSpan chunk = entry.bytes.subspan(at, std::min(kChunk, entry.bytes.size() - at));
+      NARROW_RETURN_IF_ERROR(file.write(chunk));
+      if (chunk.size() == kChunk) release_pages(chunk);
+    }
   }
   return {};
 }
