@@ -16,5 +16,9 @@ std::span<const Operator> recurrent_operators();
 std::span<const Operator> resize_operators();
 std::span<const Operator> softmax_operators();
 std::span<const Operator> quantize_operators();
+std::span<const Operator> integer_pooling_operators();
+std::span<const Operator> integer_elementwise_operators();
+std::span<const Operator> integer_matmul_operators();
+std::span<const Operator> integer_conv_operators();
 
 }  // namespace narrow::operators

@@ -20,6 +20,10 @@ const std::span<const Operator> kFamilies[] = {
     resize_operators(),
     softmax_operators(),
     quantize_operators(),
+    integer_pooling_operators(),
+    integer_elementwise_operators(),
+    integer_matmul_operators(),
+    integer_conv_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {
