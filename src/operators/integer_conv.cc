@@ -235,7 +235,7 @@ const std::array kOperators = {
     Operator{.name = "ConvInteger", .since = 10, .min_inputs = 2, .max_inputs = 4, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
     Operator{.name = "QLinearConv", .since = 10, .min_inputs = 8, .max_inputs = 9, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
     Operator{.name = "QLinearConv", .domain = "com.microsoft", .min_inputs = 8, .max_inputs = 9, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
-    Operator{.name = "QConv", .domain = "narrow", .min_inputs = 6, .max_inputs = 9, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
+    Operator{.name = "QConv", .domain = "narrow", .min_inputs = 5, .max_inputs = 9, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
 };
 
 }  // namespace

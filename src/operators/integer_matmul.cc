@@ -336,7 +336,7 @@ const std::array kOperators = {
     Operator{.name = "MatMulInteger", .since = 10, .min_inputs = 2, .max_inputs = 4, .infer = infer_integer_matmul, .prepare = IntegerMatmulKernel::prepare},
     Operator{.name = "QLinearMatMul", .since = 21, .min_inputs = 8, .max_inputs = 8, .infer = infer_integer_matmul, .prepare = IntegerMatmulKernel::prepare},
     // Like QLinearMatMul, with a bias (s32 or f32) as ninth input, an f32 output when y_scale is omitted, q_min and q_max.
-    Operator{.name = "QMatMul", .domain = "narrow", .min_inputs = 6, .max_inputs = 9, .infer = infer_integer_matmul, .prepare = IntegerMatmulKernel::prepare},
+    Operator{.name = "QMatMul", .domain = "narrow", .min_inputs = 5, .max_inputs = 9, .infer = infer_integer_matmul, .prepare = IntegerMatmulKernel::prepare},
     Operator{.name = "QGemm", .domain = kMicrosoft, .min_inputs = 6, .max_inputs = 9, .infer = infer_integer_matmul, .prepare = IntegerMatmulKernel::prepare},
     Operator{.name = "MatMulIntegerToFloat", .domain = kMicrosoft, .min_inputs = 4, .max_inputs = 7, .infer = infer_integer_matmul, .prepare = IntegerMatmulKernel::prepare},
     Operator{.name = "DynamicQuantizeMatMul", .domain = kMicrosoft, .min_inputs = 3, .max_inputs = 5, .infer = infer_integer_matmul, .prepare = IntegerMatmulKernel::prepare},
