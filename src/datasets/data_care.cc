@@ -8,13 +8,13 @@
 
 #include <fmt/format.h>
 
-#include "base/text.h"
 
 namespace narrow::datasets {
 namespace {
 
 constexpr std::size_t kSketch = 64;            // means of so many stretches of an input stand for it
 constexpr double kSimilarCorrelation = 0.9995;  // of two sketches, their mean and spread alike too
+constexpr double kExtreme = 1000;               // times the usual largest magnitude of a sample
 constexpr double kSimilarShare = 0.1;          // of the samples; above it is worth a word
 
 struct InputSummary {
@@ -22,6 +22,8 @@ struct InputSummary {
   double sum = 0, squares = 0, count = 0;
   std::size_t constant_samples = 0;
   std::string constant_example;
+  std::vector<double> reach;   // each sample's largest magnitude
+  std::string farthest;        // the sample with the largest
   double mean() const { return count > 0 ? sum / count : 0; }
   double deviation() const { return count > 0 ? std::sqrt(std::max(0.0, squares / count - mean() * mean())) : 0; }
 };
@@ -81,12 +83,16 @@ Status look_at(const Sample& sample, std::map<std::string, InputSummary>& inputs
       summary.sum += x[i];
       summary.squares += static_cast<double>(x[i]) * x[i];
     }
+    if (x.empty()) continue;
     summary.count += static_cast<double>(x.size());
+    const double reach = std::max(std::abs(low), std::abs(high));
+    if (summary.reach.empty() || reach > *std::max_element(summary.reach.begin(), summary.reach.end())) summary.farthest = sample.name;
+    summary.reach.push_back(reach);
     summary.min = std::min(summary.min, low);
     summary.max = std::max(summary.max, high);
     if (x.size() > 1 && low == high && summary.constant_samples++ == 0) summary.constant_example = sample.name;
     const Sketch s = sketch_of(x);
-    if (!x.empty()) sketch.values.insert(sketch.values.end(), s.begin(), s.end());
+    sketch.values.insert(sketch.values.end(), s.begin(), s.end());
   }
   return {};
 }
@@ -108,12 +114,13 @@ std::pair<double, double> expected_range(const Preprocess& p) {
 }
 
 void check_range(const std::string& name, const InputSummary& s, const DataCareOptions& options, std::vector<DataWarning>& out) {
+  if (s.count == 0) return;
   const double spread = s.max - s.min;
   if (options.pictures) {
     const auto [low, high] = expected_range(options.preprocess);
     if (spread < 0.02 * (high - low)) {
       out.push_back({"range", fmt::format("input '{}' spans only {:.4g} to {:.4g}, while the preprocessing ({}) makes {:.4g} to {:.4g} of "
-                                          "pixels: the pictures are nearly blank", name, s.min, s.max, to_string(options.preprocess), low, high)});
+                                          "pixels: the pictures are nearly blank, or were already scaled to 0..1", name, s.min, s.max, to_string(options.preprocess), low, high)});
       return;
     }
     const bool normalised = !options.preprocess.std.empty();
@@ -132,9 +139,12 @@ void check_range(const std::string& name, const InputSummary& s, const DataCareO
     return;
   }
   // Arrays: nothing says what is right, so only what is hardly ever meant.
-  if (s.max > 1e4 * std::max(1.0, s.deviation()) || s.min < -1e4 * std::max(1.0, s.deviation())) {
-    out.push_back({"range", fmt::format("input '{}' reaches {:.4g} to {:.4g} with a deviation of {:.3g}: a few extreme values will decide its "
-                                        "range. Look for broken samples", name, s.min, s.max, s.deviation())});
+  std::vector<double> reach = s.reach;
+  std::nth_element(reach.begin(), reach.begin() + static_cast<std::ptrdiff_t>(reach.size() / 2), reach.end());
+  const double usual = reach[reach.size() / 2], largest = std::max(std::abs(s.min), std::abs(s.max));
+  if (largest > kExtreme * usual && usual > 0) {
+    out.push_back({"range", fmt::format("input '{}' reaches {:.4g} in {}, while most samples stay within {:.4g}: one value will decide the range. "
+                                        "Look whether the sample is broken", name, largest, s.farthest, usual)});
   }
 }
 

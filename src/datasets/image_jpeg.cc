@@ -105,12 +105,19 @@ void stop(Session& session) {
   if (setjmp(session.failure.jump) == 0) jpeg_destroy_decompress(&session.decoder);
 }
 
-// Adobe writes CMYK inverted, and says so by its marker.
+// round(a * b / 255)
+int scaled(int a, int b) {
+  const int product = a * b + 128;
+  return (product + (product >> 8)) >> 8;
+}
+
+// Adobe writes CMYK inverted, and says so by its marker. Ink takes light away: as Pillow's convert("RGB").
 std::vector<std::uint8_t> cmyk_to_rgb(const std::vector<std::uint8_t>& cmyk, bool inverted) {
   std::vector<std::uint8_t> rgb(cmyk.size() / 4 * 3);
   for (std::size_t i = 0; i < cmyk.size() / 4; ++i) {
-    const auto ink = [&](int c) { return inverted ? cmyk[4 * i + c] : 255 - cmyk[4 * i + c]; };
-    for (int c = 0; c < 3; ++c) rgb[3 * i + c] = static_cast<std::uint8_t>((ink(c) * ink(3) + 127) / 255);
+    const auto ink = [&](int c) { return inverted ? 255 - cmyk[4 * i + c] : cmyk[4 * i + c]; };
+    const int white = 255 - ink(3);
+    for (int c = 0; c < 3; ++c) rgb[3 * i + c] = static_cast<std::uint8_t>(white - scaled(ink(c), white));
   }
   return rgb;
 }

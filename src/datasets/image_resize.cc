@@ -67,7 +67,9 @@ Image resize_bilinear(const Image& image, int width, int height, const Box& box)
   const Filter columns = make_filter(image.width, width, box.x, box.width);
   const Filter rows = make_filter(image.height, height, box.y, box.height);
   const int channels = image.channels;
-  const int first_row = rows.first.front(), last_row = rows.first.back() + rows.count.back();
+  const bool same_height = height == image.height;
+  const int first_row = same_height ? box.y : rows.first.front();
+  const int last_row = same_height ? box.y + box.height : rows.first.back() + rows.count.back();
 
   Image narrowed{box.width, last_row - first_row, channels, {}};
   narrowed.pixels.resize(static_cast<std::size_t>(narrowed.width) * narrowed.height * channels);
@@ -81,7 +83,7 @@ Image resize_bilinear(const Image& image, int width, int height, const Box& box)
       horizontal<1>(in, columns, box.width, narrowed.row(y));
     }
   }
-  if (height == image.height) return narrowed;
+  if (same_height) return narrowed;
 
   Image out{box.width, box.height, channels, {}};
   const std::size_t stride = static_cast<std::size_t>(box.width) * channels;

@@ -170,7 +170,8 @@ Result<Preprocess> parse_preset(std::string_view text) {
     out.std = preset.std;
     return out;
   }
-  return invalid_argument(fmt::format("preprocess: unknown preset '{}'{}", base::escape_controls(text), base::did_you_mean(text, names)))
+  const std::string_view name = text.substr(0, std::min(text.find_last_not_of("-0123456789"), text.size() - 1) + 1);
+  return invalid_argument(fmt::format("preprocess: unknown preset '{}'{}", base::escape_controls(text), base::did_you_mean(name, names)))
       .hint("Presets: imagenet-N, caffe-bgr-N, rgb-255-N, tf-N, none; or a list such as resize=256,crop=227,order=bgr.");
 }
 
