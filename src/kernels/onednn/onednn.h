@@ -4,13 +4,15 @@
 // use; with one thread everything runs on the caller's thread and no OpenMP worker is started, so none can spin.
 #pragma once
 
-#include <omp.h>
-
 #include <new>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 
 #include "narrow/result.h"
+
+// The two calls into the OpenMP runtime that oneDNN is linked with; declared here, since not every compiler has an <omp.h>.
+extern "C" int omp_get_max_threads();
+extern "C" void omp_set_num_threads(int);
 
 namespace narrow::kernels::onednn {
 
