@@ -1,4 +1,5 @@
-// f32 to the 8- and 4-bit floating types of ONNX: round to nearest even, then saturate or overflow as its Cast says.
+// f32 to the 8- and 4-bit floating types of ONNX: round to nearest even, then saturate or overflow as its Cast says; and
+// to the exponent-only scale type.
 #pragma once
 
 #include <bit>
@@ -42,6 +43,20 @@ inline std::uint8_t to_small_float(float x, const SmallFloat& type, bool saturat
   }
   if (code == 0 && !type.negative_zero) return 0;
   return static_cast<std::uint8_t>(code | sign);
+}
+
+// A power of two, 2^(code - 127), or NaN (255). The sign is dropped; the exponent goes up, down or to the nearer power.
+enum class ScaleRounding { kUp, kDown, kNearest };
+inline std::uint8_t to_e8m0(float x, ScaleRounding rounding, bool saturate) {
+  if (std::isnan(x)) return 255;
+  if (std::isinf(x)) return saturate ? 254 : 255;
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(std::fabs(x));
+  const std::uint32_t exponent = bits >> 23, mantissa = bits & 0x7FFFFFu;
+  // Code 0 is 2^-127, the subnormal 0x400000.
+  const std::uint32_t exact = exponent == 0 ? 0x400000u : 0u, half = exponent == 0 ? 0x600000u : 0x400000u;
+  const bool up = (rounding == ScaleRounding::kUp && mantissa > exact) || (rounding == ScaleRounding::kNearest && mantissa >= half);
+  const std::uint32_t code = exponent + up;
+  return code <= 254 ? static_cast<std::uint8_t>(code) : saturate ? 254 : 255;
 }
 
 }  // namespace narrow::base

@@ -20,5 +20,21 @@ std::span<const Operator> integer_pooling_operators();
 std::span<const Operator> integer_elementwise_operators();
 std::span<const Operator> integer_matmul_operators();
 std::span<const Operator> integer_conv_operators();
+std::span<const Operator> activation_operators();
+std::span<const Operator> elementwise_binary_operators();
+std::span<const Operator> elementwise_unary_operators();
+std::span<const Operator> logic_operators();
+std::span<const Operator> select_operators();
+std::span<const Operator> shape_operators();
+std::span<const Operator> transpose_operators();
+std::span<const Operator> concat_operators();
+std::span<const Operator> slice_operators();
+std::span<const Operator> pad_operators();
+std::span<const Operator> expand_operators();
+std::span<const Operator> gather_operators();
+std::span<const Operator> constant_operators();
+std::span<const Operator> cast_operators();
+std::span<const Operator> reduce_operators();
+std::span<const Operator> conditional_operators();
 
 }  // namespace narrow::operators

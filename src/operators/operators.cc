@@ -24,6 +24,22 @@ const std::span<const Operator> kFamilies[] = {
     integer_elementwise_operators(),
     integer_matmul_operators(),
     integer_conv_operators(),
+    activation_operators(),
+    elementwise_binary_operators(),
+    elementwise_unary_operators(),
+    logic_operators(),
+    select_operators(),
+    shape_operators(),
+    conditional_operators(),
+    reduce_operators(),
+    cast_operators(),
+    constant_operators(),
+    gather_operators(),
+    expand_operators(),
+    pad_operators(),
+    slice_operators(),
+    concat_operators(),
+    transpose_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {

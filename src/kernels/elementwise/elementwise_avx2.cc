@@ -1,0 +1,172 @@
+// Eight elements at a time. The last few go through the same arithmetic under a mask, so that an element's result does
+// not depend on where it lies.
+#include <immintrin.h>
+
+#include "kernels/elementwise/elementwise.h"
+
+namespace narrow::kernels {
+namespace {
+
+__m256i tail_mask(std::size_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+__m256 splat(float v) { return _mm256_set1_ps(v); }
+
+// e^x = 2^k e^r with |r| <= ln 2 / 2; the polynomial is Cephes' expf. 2^k is applied in two halves, which lets results
+// underflow gradually and overflow to infinity.
+__m256 exp_ps(__m256 x) {
+  x = _mm256_min_ps(splat(89.0f), _mm256_max_ps(splat(-104.0f), x));  // operand order keeps NaN
+  const __m256 k = _mm256_round_ps(_mm256_mul_ps(x, splat(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m256 r = _mm256_fnmadd_ps(k, splat(0.693359375f), x);
+  r = _mm256_fnmadd_ps(k, splat(-2.12194440e-4f), r);
+  __m256 p = splat(1.9875691500e-4f);
+  p = _mm256_fmadd_ps(p, r, splat(1.3981999507e-3f));
+  p = _mm256_fmadd_ps(p, r, splat(8.3334519073e-3f));
+  p = _mm256_fmadd_ps(p, r, splat(4.1665795894e-2f));
+  p = _mm256_fmadd_ps(p, r, splat(1.6666665459e-1f));
+  p = _mm256_fmadd_ps(p, r, splat(5.0000001201e-1f));
+  p = _mm256_fmadd_ps(_mm256_mul_ps(p, r), r, r);
+  p = _mm256_add_ps(p, splat(1.0f));
+  const __m256i whole = _mm256_cvtps_epi32(k);
+  const __m256i half = _mm256_srai_epi32(whole, 1);
+  const __m256i bias = _mm256_set1_epi32(127);
+  const __m256i first = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+  const __m256i second = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
+  return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second));
+}
+
+__m256 sigmoid_ps(__m256 x) {
+  const __m256 e = exp_ps(_mm256_xor_ps(x, splat(-0.0f)));
+  return _mm256_div_ps(splat(1.0f), _mm256_add_ps(splat(1.0f), e));
+}
+
+// Near 0 Cephes' polynomial, elsewhere 1 - 2 / (e^2|x| + 1) with the sign of x.
+__m256 tanh_ps(__m256 x) {
+  const __m256 sign = _mm256_and_ps(x, splat(-0.0f));
+  const __m256 magnitude = _mm256_andnot_ps(splat(-0.0f), x);
+  const __m256 z = _mm256_mul_ps(x, x);
+  __m256 p = splat(-5.70498872745e-3f);
+  p = _mm256_fmadd_ps(p, z, splat(2.06390887954e-2f));
+  p = _mm256_fmadd_ps(p, z, splat(-5.37397155531e-2f));
+  p = _mm256_fmadd_ps(p, z, splat(1.33314422036e-1f));
+  p = _mm256_fmadd_ps(p, z, splat(-3.33332819422e-1f));
+  const __m256 near = _mm256_fmadd_ps(_mm256_mul_ps(p, z), x, x);
+  const __m256 e = exp_ps(_mm256_add_ps(magnitude, magnitude));
+  const __m256 far = _mm256_sub_ps(splat(1.0f), _mm256_div_ps(splat(2.0f), _mm256_add_ps(e, splat(1.0f))));
+  const __m256 use_far = _mm256_cmp_ps(magnitude, splat(0.625f), _CMP_GT_OQ);
+  return _mm256_blendv_ps(near, _mm256_or_ps(far, sign), use_far);
+}
+
+__m256 clip_ps(__m256 x, __m256 low, __m256 high) { return _mm256_min_ps(high, _mm256_max_ps(low, x)); }
+
+struct Negate { static __m256 of(__m256 x, const float*) { return _mm256_xor_ps(x, splat(-0.0f)); } };
+struct Abs { static __m256 of(__m256 x, const float*) { return _mm256_andnot_ps(splat(-0.0f), x); } };
+struct Sqrt { static __m256 of(__m256 x, const float*) { return _mm256_sqrt_ps(x); } };
+struct Relu { static __m256 of(__m256 x, const float*) { return _mm256_max_ps(splat(0.0f), x); } };
+struct Exp { static __m256 of(__m256 x, const float*) { return exp_ps(x); } };
+struct Sigmoid { static __m256 of(__m256 x, const float*) { return sigmoid_ps(x); } };
+struct Tanh { static __m256 of(__m256 x, const float*) { return tanh_ps(x); } };
+struct Silu { static __m256 of(__m256 x, const float*) { return _mm256_mul_ps(x, sigmoid_ps(x)); } };
+struct LeakyRelu {
+  static __m256 of(__m256 x, const float* p) {
+    const __m256 negative = _mm256_cmp_ps(x, splat(0.0f), _CMP_LT_OQ);
+    return _mm256_blendv_ps(x, _mm256_mul_ps(x, splat(p[0])), negative);
+  }
+};
+struct Clip { static __m256 of(__m256 x, const float* p) { return clip_ps(x, splat(p[0]), splat(p[1])); } };
+struct HardSigmoid {
+  static __m256 of(__m256 x, const float* p) {
+    return clip_ps(_mm256_add_ps(_mm256_mul_ps(splat(p[0]), x), splat(p[1])), splat(0.0f), splat(1.0f));
+  }
+};
+struct HardSwish {
+  static __m256 of(__m256 x, const float* p) { return _mm256_mul_ps(x, HardSigmoid::of(x, p)); }
+};
+
+struct Add { static __m256 of(__m256 a, __m256 b) { return _mm256_add_ps(a, b); } };
+struct Subtract { static __m256 of(__m256 a, __m256 b) { return _mm256_sub_ps(a, b); } };
+struct Multiply { static __m256 of(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); } };
+struct Divide { static __m256 of(__m256 a, __m256 b) { return _mm256_div_ps(a, b); } };
+// maxps answers its second operand when either is NaN: a NaN in a has to be put back.
+struct Max {
+  static __m256 of(__m256 a, __m256 b) {
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  }
+};
+struct Min {
+  static __m256 of(__m256 a, __m256 b) {
+    return _mm256_blendv_ps(_mm256_min_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  }
+};
+
+template <typename F>
+void each(const float* x, float* y, std::size_t n, const float* params) {
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, F::of(_mm256_loadu_ps(x + i), params));
+  if (i < n) {
+    const __m256i mask = tail_mask(n - i);
+    _mm256_maskstore_ps(y + i, mask, F::of(_mm256_maskload_ps(x + i, mask), params));
+  }
+}
+
+template <typename F, bool a_vector, bool b_vector>
+void pairs_of(const float* a, const float* b, float* y, std::size_t n) {
+  const __m256 a0 = a_vector ? _mm256_setzero_ps() : splat(*a);
+  const __m256 b0 = b_vector ? _mm256_setzero_ps() : splat(*b);
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 va = a_vector ? _mm256_loadu_ps(a + i) : a0;
+    const __m256 vb = b_vector ? _mm256_loadu_ps(b + i) : b0;
+    _mm256_storeu_ps(y + i, F::of(va, vb));
+  }
+  if (i < n) {
+    const __m256i mask = tail_mask(n - i);
+    const __m256 va = a_vector ? _mm256_maskload_ps(a + i, mask) : a0;
+    const __m256 vb = b_vector ? _mm256_maskload_ps(b + i, mask) : b0;
+    _mm256_maskstore_ps(y + i, mask, F::of(va, vb));
+  }
+}
+
+template <typename F>
+void pairs(const float* a, int a_step, const float* b, int b_step, float* y, std::size_t n) {
+  if (n == 0) return;
+  if (a_step != 0 && b_step != 0) pairs_of<F, true, true>(a, b, y, n);
+  else if (a_step != 0) pairs_of<F, true, false>(a, b, y, n);
+  else if (b_step != 0) pairs_of<F, false, true>(a, b, y, n);
+  else pairs_of<F, false, false>(a, b, y, n);
+}
+
+}  // namespace
+
+UnaryF32Function unary_f32_avx2(UnaryF32 function) {
+  switch (function) {
+    case UnaryF32::kNegate: return each<Negate>;
+    case UnaryF32::kAbs: return each<Abs>;
+    case UnaryF32::kSqrt: return each<Sqrt>;
+    case UnaryF32::kRelu: return each<Relu>;
+    case UnaryF32::kExp: return each<Exp>;
+    case UnaryF32::kSigmoid: return each<Sigmoid>;
+    case UnaryF32::kTanh: return each<Tanh>;
+    case UnaryF32::kSilu: return each<Silu>;
+    case UnaryF32::kLeakyRelu: return each<LeakyRelu>;
+    case UnaryF32::kClip: return each<Clip>;
+    case UnaryF32::kHardSigmoid: return each<HardSigmoid>;
+    case UnaryF32::kHardSwish: return each<HardSwish>;
+  }
+  return nullptr;
+}
+
+BinaryF32Function binary_f32_avx2(BinaryF32 function) {
+  switch (function) {
+    case BinaryF32::kAdd: return pairs<Add>;
+    case BinaryF32::kSubtract: return pairs<Subtract>;
+    case BinaryF32::kMultiply: return pairs<Multiply>;
+    case BinaryF32::kDivide: return pairs<Divide>;
+    case BinaryF32::kMax: return pairs<Max>;
+    case BinaryF32::kMin: return pairs<Min>;
+  }
+  return nullptr;
+}
+
+}  // namespace narrow::kernels
