@@ -2,7 +2,9 @@
 # *_test.cc files the test program <folder>_test. A file's suffix names its instruction set and sets its flags.
 
 # GCC 12's own AVX-512 headers trip these.
-set(NARROW_AVX512_WARNINGS -Wno-uninitialized -Wno-maybe-uninitialized)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(NARROW_AVX512_WARNINGS -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
 set(NARROW_WARNINGS -Wall -Wextra -Wno-missing-field-initializers -Wno-sign-compare)
 
 function(narrow_target_defaults target)
@@ -11,6 +13,10 @@ function(narrow_target_defaults target)
     target_compile_options(${target} PRIVATE -fsanitize=${NARROW_SANITIZE} -fno-omit-frame-pointer
                            -fno-sanitize-recover=all)
     target_link_options(${target} PRIVATE -fsanitize=${NARROW_SANITIZE})
+  endif()
+  if(NARROW_FUZZ)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)  # coverage; the targets in fuzz/ bring main()
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
   endif()
 endfunction()
 

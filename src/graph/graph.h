@@ -168,7 +168,7 @@ struct Model {
   std::string producer_name, producer_version, domain, doc;
   std::int64_t model_version = 0;
   std::map<std::string, std::string> metadata;    // carried out again; narrow's recipe is added here
-  std::vector<std::string> foreign;               // parts narrow only carries (functions, training info), in the format's bytes
+  std::vector<std::string> foreign;               // parts narrow only carries (training info, annotations), in the format's bytes
 };
 
 }  // namespace narrow::graph

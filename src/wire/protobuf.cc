@@ -189,6 +189,14 @@ void ProtoMessage::add_packed(std::uint32_t number, std::span<const float> value
   add_string(number, bytes);
 }
 
+void ProtoMessage::add_field(const ProtoField& field) {
+  if (field.type == WireType::kBytes) return add_string(field.number, field.text());
+  tag(field.number, field.type);
+  if (field.type == WireType::kVarint) return varint(field.value);
+  const int width = field.type == WireType::kFixed32 ? 4 : 8;
+  for (int i = 0; i < width; ++i) append(std::string(1, static_cast<char>(field.value >> (8 * i))));
+}
+
 void ProtoMessage::add_encoded(std::string_view fields) { append(fields); }
 
 std::string ProtoMessage::to_string() const {

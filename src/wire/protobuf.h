@@ -73,6 +73,8 @@ class ProtoMessage {
   void add_view(std::uint32_t number, ByteSpan bytes);
   void add_packed(std::uint32_t number, std::span<const std::int64_t> values);
   void add_packed(std::uint32_t number, std::span<const float> values);
+  // A field that was read, as it was.
+  void add_field(const ProtoField& field);
   // Whole fields, already encoded.
   void add_encoded(std::string_view fields);
 

@@ -163,6 +163,14 @@ TEST(ProtoMessage, IntegersRoundTrip) {
   }
 }
 
+TEST(ProtoMessage, FieldsThatWereReadAreWrittenAsTheyWere) {
+  const std::string message = raw({0x08, 0x96, 0x01, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1A, 2, 'a', 'b', 0x25, 0, 0, 0x80, 0x3F});
+  ProtoMessage copy;
+  const auto fields = fields_of(message);
+  for (const ProtoField& field : *fields) copy.add_field(field);
+  EXPECT_EQ(copy.to_string(), message);
+}
+
 TEST(ProtoMessage, SinkErrorsStopTheWriting) {
   ProtoMessage message;
   const std::uint8_t byte = 1;

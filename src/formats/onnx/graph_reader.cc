@@ -17,8 +17,14 @@ using wire::ProtoField;
 using wire::ProtoReader;
 using wire::WireType;
 
+struct NodeSource {
+  ProtoField message;
+  std::shared_ptr<const void> owner;  // of a node made from a function's body
+};
+
 struct Parts {
-  std::vector<ProtoField> nodes, initializers, sparse, inputs, outputs, value_infos;
+  std::vector<NodeSource> nodes;
+  std::vector<ProtoField> initializers, sparse, inputs, outputs, value_infos;
 };
 
 struct ValueInfo {
@@ -66,7 +72,7 @@ class GraphReader {
     NARROW_RETURN_IF_ERROR(declare_outputs());
     NARROW_RETURN_IF_ERROR(read_value_infos());
     graph_.nodes.reserve(parts_.nodes.size());
-    for (const ProtoField& field : parts_.nodes) NARROW_RETURN_IF_ERROR(read_node(field));
+    for (const NodeSource& source : parts_.nodes) NARROW_RETURN_IF_ERROR(read_node(source));
     name_nodes();
     NARROW_RETURN_IF_ERROR(read_outputs());
     NARROW_RETURN_IF_ERROR(graph::sort_topologically(graph_));
@@ -83,7 +89,7 @@ class GraphReader {
       if (field.number > graph_field::kMetadata) continue;
       NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "GraphProto"));
       switch (field.number) {
-        case graph_field::kNode: parts_.nodes.push_back(field); break;
+        case graph_field::kNode: NARROW_RETURN_IF_ERROR(add_node(field)); break;
         case graph_field::kName: graph_.name = field.text(); break;
         case graph_field::kInitializer: parts_.initializers.push_back(field); break;
         case graph_field::kDoc: graph_.doc = field.text(); break;
@@ -102,6 +108,23 @@ class GraphReader {
         default: break;
       }
     }
+  }
+
+  // A node, or in place of a call the body of its function.
+  Status add_node(const ProtoField& field) {
+    if (context_.functions != nullptr) {
+      NARROW_TRY(const auto body, context_.functions->expand(field));
+      if (body != nullptr) {
+        for (const std::string& bytes : *body) {
+          ProtoField node = field;
+          node.bytes = {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+          parts_.nodes.push_back({node, body});
+        }
+        return {};
+      }
+    }
+    parts_.nodes.push_back({field, nullptr});
+    return {};
   }
 
   Status read_inputs() {
@@ -146,8 +169,8 @@ class GraphReader {
 
   // All nodes' outputs exist before any node is read, so that nodes may come in any order.
   Status declare_outputs() {
-    for (const ProtoField& message : parts_.nodes) {
-      ProtoReader reader(message);
+    for (const NodeSource& source : parts_.nodes) {
+      ProtoReader reader(source.message);
       ProtoField field;
       while (true) {
         NARROW_TRY(const bool more, reader.next(field));
@@ -195,7 +218,14 @@ class GraphReader {
     return kNoValue;
   }
 
-  Status read_node(const ProtoField& message) {
+  Status read_node(const NodeSource& source) {
+    if (source.owner == nullptr) return read_node(source.message, context_);
+    GraphContext context = context_;
+    context.tensors.owner = source.owner;
+    return read_node(source.message, context);
+  }
+
+  Status read_node(const ProtoField& message, const GraphContext& context) {
     graph::Node node;
     std::vector<ProtoField> attributes;
     std::vector<std::string> inputs;
@@ -231,7 +261,7 @@ class GraphReader {
       node.inputs.push_back(id);
     }
     for (const ProtoField& one : attributes) {
-      NARROW_TRY(graph::Attribute attribute, read_attribute(one, scope_, context_).context(in_node()));
+      NARROW_TRY(graph::Attribute attribute, read_attribute(one, scope_, context).context(in_node()));
       if (node.has(attribute.name)) return corrupt(fmt::format("{}: attribute '{}' is given twice", context_.label, attribute.name)).context(in_node());
       node.attributes.push_back(std::move(attribute));
     }

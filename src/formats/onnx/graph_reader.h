@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "formats/onnx/functions.h"
 #include "formats/onnx/tensor_reader.h"
 #include "graph/graph.h"
 #include "narrow/result.h"
@@ -21,6 +22,7 @@ struct GraphContext {
   TensorSource tensors;
   std::string label;         // the file, for messages
   std::string* annotations;  // encoded quantization annotations of the main graph are appended here
+  FunctionTable* functions;  // null: none
 };
 
 // Fills `scope.graph`. Errors: corrupt (undefined or twice defined names, a cycle, nesting too deep), unsupported.

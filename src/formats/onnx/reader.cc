@@ -70,6 +70,7 @@ class ModelReader {
   }
 
   const std::optional<ProtoField>& graph() const { return graph_; }
+  FunctionTable& functions() { return functions_; }
 
  private:
   Status read_field(const ProtoField& field) {
@@ -105,8 +106,10 @@ class ModelReader {
         model_.metadata[key] = value;
         return {};
       }
-      case model_field::kTrainingInfo:
       case model_field::kFunctions:
+        NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "ModelProto.functions"));
+        return functions_.add(field);
+      case model_field::kTrainingInfo:
       case model_field::kConfiguration: {
         NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "ModelProto"));
         wire::ProtoMessage carried;
@@ -120,6 +123,7 @@ class ModelReader {
 
   graph::Model& model_;
   std::optional<ProtoField> graph_;
+  FunctionTable functions_;
 };
 
 Status check_versions(const graph::Model& model) {
@@ -158,9 +162,10 @@ Result<graph::Model> import_bytes(std::span<const std::uint8_t> bytes, const std
   if (!reader.graph()) return corrupt(fmt::format("'{}' holds no graph, expected an ONNX model", label));
   NARROW_RETURN_IF_ERROR(check_versions(model).context(while_reading()));
 
+  for (const auto& [domain, version] : reader.functions().opsets()) model.opsets.emplace(domain, version);
   ExternalData external(folder, options.allowed_roots);
   std::string annotations;
-  const GraphContext context{{std::move(owner), &external}, label, &annotations};
+  const GraphContext context{{std::move(owner), &external}, label, &annotations, &reader.functions()};
   Scope scope{&model.graph, nullptr, 1};
   NARROW_RETURN_IF_ERROR(read_graph(*reader.graph(), scope, context).context(while_reading()));
   if (!annotations.empty()) {
