@@ -8,7 +8,7 @@
 
 namespace {
 
-using namespace narrow::test;
+using namespace narrow::tests;
 using Ints = std::vector<std::int64_t>;
 
 const ProtoMessage kImage = value_info("x", kFloat, {1, 2, 4, 4}), kOut = value_info("y", kFloat, {});

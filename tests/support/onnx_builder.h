@@ -9,7 +9,7 @@
 
 #include "wire/protobuf.h"
 
-namespace narrow::test {
+namespace narrow::tests {
 
 using wire::ProtoMessage;
 
@@ -134,4 +134,4 @@ inline std::string make_model(const ProtoMessage& graph, std::int64_t opset = 17
 
 inline std::string make_model(const GraphParts& parts, std::int64_t opset = 17) { return make_model(make_graph(parts), opset); }
 
-}  // namespace narrow::test
+}  // namespace narrow::tests

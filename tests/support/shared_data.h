@@ -22,7 +22,3 @@ inline std::optional<std::filesystem::path> shared_data(const std::string& relat
 }
 
 }  // namespace narrow::tests
-
-namespace narrow {
-namespace test = tests;
-}

@@ -14,7 +14,7 @@ namespace narrow::formats::onnx {
 namespace {
 
 namespace fs = std::filesystem;
-using namespace narrow::test;
+using namespace narrow::tests;
 
 // model/ holds weights.bin (16 bytes: 1.0 2.0 3.0 4.0); outside/ lies beside it.
 class ExternalDataTest : public testing::Test {

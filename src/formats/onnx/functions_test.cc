@@ -8,7 +8,7 @@
 namespace narrow::formats::onnx {
 namespace {
 
-using namespace narrow::test;
+using namespace narrow::tests;
 
 struct Function {
   std::string name;

@@ -7,7 +7,7 @@
 namespace narrow::formats::onnx {
 namespace {
 
-using namespace narrow::test;
+using namespace narrow::tests;
 using graph::kNoValue;
 using Ints = std::vector<std::int64_t>;
 

@@ -6,7 +6,7 @@
 namespace narrow::formats::onnx {
 namespace {
 
-using namespace narrow::test;
+using namespace narrow::tests;
 using graph::kNoValue;
 
 Result<graph::Model> import(const std::string& bytes) {

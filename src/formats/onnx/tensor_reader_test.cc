@@ -9,7 +9,7 @@
 namespace narrow::formats::onnx {
 namespace {
 
-using namespace narrow::test;
+using namespace narrow::tests;
 
 Result<NamedTensor> read(const ProtoMessage& message) {
   static std::vector<std::string> kept;  // views stay valid

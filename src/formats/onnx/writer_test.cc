@@ -13,7 +13,7 @@ namespace narrow::formats::onnx {
 namespace {
 
 namespace fs = std::filesystem;
-using namespace narrow::test;
+using namespace narrow::tests;
 using Ints = std::vector<std::int64_t>;
 
 class Folder {
