@@ -11,6 +11,7 @@
 #include "api/threads.h"
 #include "base/mapped_file.h"
 #include "base/text.h"
+#include "datasets/data_care.h"
 #include "evaluation/distortion.h"
 #include "quantizers/quantizer.h"
 #include "quantizers/recipe.h"
@@ -97,6 +98,16 @@ void warn_unmatched(const QuantizeOptions& options, const graph::Graph& graph, s
   }
 }
 
+// Bad numbers end the work before it starts; what merely looks wrong becomes a warning.
+Result<std::vector<std::string>> check_calibration_data(const Data& data) {
+  datasets::DataCareOptions options;
+  NARROW_TRY(options.preprocess, datasets::parse_preprocess(data.preprocess()));
+  NARROW_TRY(const std::vector<datasets::DataWarning> found, datasets::check_data(*data.impl().samples, options));
+  std::vector<std::string> warnings;
+  for (const datasets::DataWarning& warning : found) warnings.push_back("calibration data: " + warning.message);
+  return warnings;
+}
+
 std::string decision_name(quantizers::Decision decision) {
   switch (decision) {
     case quantizers::Decision::kQuantized: return "quantized";
@@ -159,6 +170,10 @@ Result<Quantization> quantize(const Model& model, const Data* data, const Quanti
   // The calibration subset; distortion is measured on some of the same samples.
   std::optional<Data> calibration;
   if (data != nullptr) calibration = recipe.samples != 0 ? data->take(recipe.samples) : *data;
+  std::vector<std::string> data_warnings;
+  if (quantizer->needs_data) {
+    NARROW_TRY(data_warnings, check_calibration_data(*calibration));
+  }
 
   quantizers::Request request;
   request.model = &model.impl().model;
@@ -183,6 +198,7 @@ Result<Quantization> quantize(const Model& model, const Data* data, const Quanti
     result.layers.push_back({std::move(layer.node), std::move(layer.op_type), decision_name(layer.decision),
                              std::move(layer.reason), layer.weight_bytes_before, layer.weight_bytes_after});
   }
+  result.warnings.insert(result.warnings.begin(), data_warnings.begin(), data_warnings.end());
   warn_unmatched(options, model.impl().model.graph, result.warnings);
   if (options.distortion_samples != 0) {
     measure(model, calibration ? &*calibration : nullptr, options, outcome.correspondence, result);

@@ -28,6 +28,7 @@ class Cifar : public Dataset {
       : batches_(std::move(batches)), record_(record), labels_(std::move(labels)), input_(std::move(input)) {}
 
   std::size_t size() const override { return batches_.back().first + batches_.back().count; }
+  bool pictures() const override { return true; }
   bool labelled() const override { return true; }
   std::string describe() const override {
     return fmt::format("{} images, CIFAR-{} binary, {}", size(), record_ == kRecord10 ? 10 : 100,

@@ -113,10 +113,10 @@ std::pair<double, double> expected_range(const Preprocess& p) {
   return {low, high};
 }
 
-void check_range(const std::string& name, const InputSummary& s, const DataCareOptions& options, std::vector<DataWarning>& out) {
+void check_range(const std::string& name, const InputSummary& s, bool pictures, const DataCareOptions& options, std::vector<DataWarning>& out) {
   if (s.count == 0) return;
   const double spread = s.max - s.min;
-  if (options.pictures) {
+  if (pictures) {
     const auto [low, high] = expected_range(options.preprocess);
     if (spread < 0.02 * (high - low)) {
       out.push_back({"range", fmt::format("input '{}' spans only {:.4g} to {:.4g}, while the preprocessing ({}) makes {:.4g} to {:.4g} of "
@@ -169,7 +169,7 @@ Result<std::vector<DataWarning>> check_data(const Dataset& data, const DataCareO
       warnings.push_back({"constant_input", fmt::format("input '{}' has one value throughout in {} of {} samples looked at (first: {}). "
                                                         "Blank samples teach nothing about ranges", name, summary.constant_samples, count, summary.constant_example)});
     }
-    check_range(name, summary, options, warnings);
+    check_range(name, summary, data.pictures(), options, warnings);
   }
   // Each sample counts once, with the first that it resembles.
   std::size_t alike = 0;

@@ -17,10 +17,9 @@ struct DataWarning {
 };
 
 struct DataCareOptions {
-  std::size_t samples = 64;     // at most so many are read, spread over the set
+  std::size_t samples = 32;     // at most so many are read, spread over the set
   std::size_t few = 32;         // fewer in the set than this is worth a warning
-  Preprocess preprocess;        // as the data set was opened with
-  bool pictures = false;        // the samples come from pictures: the range checks apply
+  Preprocess preprocess;        // as the data set was opened with; pictures are checked against it
 };
 
 // Errors: what reading a sample reports; invalid_argument naming the sample and input that holds a NaN or an infinity.

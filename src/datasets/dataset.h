@@ -27,6 +27,7 @@ class Dataset {
   // Safe to call from several threads. Errors name the sample.
   virtual Result<Sample> read(std::size_t index) const = 0;
   virtual bool labelled() const = 0;
+  virtual bool pictures() const { return false; }  // made from pixels by preprocessing
   virtual std::string describe() const = 0;  // "500 images, imagenet folder, labels.tsv"
 };
 

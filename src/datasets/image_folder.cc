@@ -29,6 +29,7 @@ class ImageFolder : public Dataset {
       : folder_(std::move(folder)), items_(std::move(items)), input_(std::move(input)), how_(std::move(how)) {}
 
   std::size_t size() const override { return items_.size(); }
+  bool pictures() const override { return true; }
   bool labelled() const override { return !items_.empty() && items_[0].label.has_value(); }
   std::string describe() const override { return fmt::format("{} images, {} folder, {}", items_.size(), base_name(folder_), how_); }
 

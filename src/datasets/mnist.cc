@@ -41,6 +41,7 @@ class Mnist : public Dataset {
       : bytes_(std::move(bytes)), images_(std::move(images)), name_(std::move(name)), labels_(std::move(labels)), input_(std::move(input)) {}
 
   std::size_t size() const override { return static_cast<std::size_t>(images_.shape[0]); }
+  bool pictures() const override { return true; }
   bool labelled() const override { return !labels_.empty(); }
   std::string describe() const override {
     return fmt::format("{} images, MNIST idx, {}{}", size(), name_, labels_.empty() ? ", unlabelled" : "");

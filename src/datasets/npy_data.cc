@@ -137,6 +137,7 @@ class ImageArray : public Dataset {
       : name_(std::move(name)), array_(std::move(array)), labels_(std::move(labels)), input_(std::move(input)) {}
 
   std::size_t size() const override { return static_cast<std::size_t>(array_.shape()[0]); }
+  bool pictures() const override { return true; }
   bool labelled() const override { return !labels_.empty(); }
   std::string describe() const override { return fmt::format("{} images, u8 array, {}", size(), base_name(name_)); }
 

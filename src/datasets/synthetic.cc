@@ -79,6 +79,7 @@ class Taken : public Dataset {
   Taken(std::shared_ptr<const Dataset> whole, std::size_t count) : whole_(std::move(whole)), count_(count) {}
   std::size_t size() const override { return count_; }
   bool labelled() const override { return whole_->labelled(); }
+  bool pictures() const override { return whole_->pictures(); }
   std::string describe() const override {
     return count_ == whole_->size() ? whole_->describe() : fmt::format("{} of {}", count_, whole_->describe());
   }
