@@ -89,8 +89,9 @@ inline constexpr std::int64_t kChunkElements = 16384;
 template <typename F>
 void parallel_ranges(base::ThreadPool& pool, std::int64_t count, F&& f, std::int64_t cost_per_item = 1) {
   if (count <= 0) return;
-  const std::int64_t chunk = std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, cost_per_item));
-  if (count <= chunk || count * std::max<std::int64_t>(1, cost_per_item) < kParallelElements || pool.threads() == 1) {
+  const std::int64_t cost = std::max<std::int64_t>(1, cost_per_item);
+  const std::int64_t chunk = std::max<std::int64_t>(1, kChunkElements / cost);
+  if (count <= chunk || count <= kParallelElements / cost || pool.threads() == 1) {
     f(std::int64_t{0}, count);
     return;
   }

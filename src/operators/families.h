@@ -36,5 +36,11 @@ std::span<const Operator> constant_operators();
 std::span<const Operator> cast_operators();
 std::span<const Operator> reduce_operators();
 std::span<const Operator> conditional_operators();
+std::span<const Operator> loop_operators();
+std::span<const Operator> scatter_operators();
+std::span<const Operator> search_operators();
+std::span<const Operator> sequence_axis_operators();
+std::span<const Operator> einsum_operators();
+std::span<const Operator> selection_operators();
 
 }  // namespace narrow::operators

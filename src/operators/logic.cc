@@ -47,6 +47,28 @@ Status infer_pair(InferContext& context) {
   return {};
 }
 
+// Equal on shapes that the graph computes: exporters compare them to -1, which no dimension is. The answers are dims
+// too: 1 and 0.
+Status infer_equal(InferContext& context) {
+  NARROW_RETURN_IF_ERROR((infer_pair<kNumericTypes | kBoolType | set_of({DType::kString}), true>(context)));
+  const auto a = context.dims_value(0), b = context.dims_value(1);
+  if (!a || !b || a->empty() || b->empty() || (a->size() != b->size() && a->size() != 1 && b->size() != 1)) return {};
+  const auto numbers_a = known_integers(context, 0), numbers_b = known_integers(context, 1);
+  const auto negative = [](const auto& numbers, std::size_t i) { return numbers && (*numbers)[i] < 0; };
+  const auto dimension = [](const graph::Dim& dim) { return dim.known() || !dim.symbol.empty(); };
+  std::vector<graph::Dim> out;
+  for (std::size_t i = 0; i < std::max(a->size(), b->size()); ++i) {
+    const std::size_t p = a->size() == 1 ? 0 : i, q = b->size() == 1 ? 0 : i;
+    const graph::Dim &x = (*a)[p], &y = (*b)[q];
+    if (x.known() && y.known()) out.emplace_back(x.size == y.size ? 1 : 0);
+    else if (x.same(y)) out.emplace_back(1);
+    else if ((negative(numbers_a, p) && dimension(y)) || (negative(numbers_b, q) && dimension(x))) out.emplace_back(0);
+    else out.emplace_back();
+  }
+  context.set_dims_value(0, std::move(out));
+  return {};
+}
+
 Status run_equal_strings(const Tensor& a, const Tensor& b, Tensor& y, const BroadcastPlan& plan, base::ThreadPool& pool) {
   for_each_run(plan, pool, [&](std::int64_t at, const BroadcastPlan::Offsets& from, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) {
@@ -106,7 +128,6 @@ struct BitwiseNot : UnaryFunction {
 };
 
 // Tests of one element with a bool for an answer.
-template <bool infinity>
 Status infer_test(InferContext& context) {
   NARROW_RETURN_IF_ERROR(check_dtype(context, 0, kFloatTypes));
   Type type = context.input(0);
@@ -135,12 +156,10 @@ Status run_test(const Node& node, RunContext& context) {
   return {};
 }
 
-constexpr DTypeSet kComparable = kNumericTypes;
-constexpr DTypeSet kEquatable = kNumericTypes | kBoolType | set_of({DType::kString});
 
 template <typename Function>
 constexpr Operator comparison(std::string_view name, int since) {
-  return {.name = name, .since = since, .min_inputs = 2, .max_inputs = 2, .infer = infer_pair<kComparable, true>,
+  return {.name = name, .since = since, .min_inputs = 2, .max_inputs = 2, .infer = infer_pair<kNumericTypes, true>,
           .run = run_pair<Function, NumericList, true>};
 }
 template <typename Function>
@@ -155,7 +174,7 @@ constexpr Operator bitwise(std::string_view name) {
 }
 
 const std::array kOperators = {
-    Operator{.name = "Equal", .since = 19, .min_inputs = 2, .max_inputs = 2, .infer = infer_pair<kEquatable, true>,
+    Operator{.name = "Equal", .since = 19, .min_inputs = 2, .max_inputs = 2, .infer = infer_equal,
              .run = run_pair<Equal, NumericOrBoolList, true>},
     comparison<Less>("Less", 13), comparison<LessOrEqual>("LessOrEqual", 16),
     comparison<Greater>("Greater", 13), comparison<GreaterOrEqual>("GreaterOrEqual", 16),
@@ -164,8 +183,8 @@ const std::array kOperators = {
     unary_row<Not>("Not", 1), unary_row<BitwiseNot>("BitwiseNot", 18),
     Operator{.name = "BitShift", .since = 11, .min_inputs = 2, .max_inputs = 2, .infer = infer_shift, .run = run_shift,
              .flags = kInPlace},
-    Operator{.name = "IsNaN", .since = 20, .infer = infer_test<false>, .run = run_test<false>},
-    Operator{.name = "IsInf", .since = 20, .infer = infer_test<true>, .run = run_test<true>},
+    Operator{.name = "IsNaN", .since = 20, .infer = infer_test, .run = run_test<false>},
+    Operator{.name = "IsInf", .since = 20, .infer = infer_test, .run = run_test<true>},
 };
 
 }  // namespace

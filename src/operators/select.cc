@@ -1,4 +1,5 @@
 // Choosing between numbers: Where and Clip.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -21,6 +22,17 @@ Status infer_where(InferContext& context) {
   NARROW_TRY(const auto dims, broadcast_types(context.node(), types));
   if (dtype == DType::kUndefined) return {};
   context.set_output(0, dims ? Type::tensor(dtype, *dims) : Type::tensor(dtype));
+  // Shapes that the graph computes: each dimension from the side that its condition names, when that is known.
+  const auto which = context.dims_value(0), a = context.dims_value(1), b = context.dims_value(2);
+  if (!which || !a || !b || which->empty() || a->empty() || b->empty() || !dims || dims->size() != 1) return {};
+  const std::size_t count = std::max({which->size(), a->size(), b->size()});
+  std::vector<graph::Dim> chosen;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto at = [i](const std::vector<graph::Dim>& list) { return list[list.size() == 1 ? 0 : std::min(i, list.size() - 1)]; };
+    const graph::Dim condition = at(*which), x = at(*a), y = at(*b);
+    chosen.push_back(condition.known() ? (condition.size != 0 ? x : y) : x.same(y) ? x : graph::Dim());
+  }
+  context.set_dims_value(0, std::move(chosen));
   return {};
 }
 
