@@ -1,9 +1,7 @@
 """Every shared ONNX model, imported and exported again, is accepted by the ONNX checker and computes bit for bit what the
 original computes in ONNX Runtime (graph optimizations off)."""
 import collections
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -44,16 +42,9 @@ def operators(graph, count):
     return count
 
 
-def convert(source, target):
-    """`narrow convert` where the command line has it, else the driver built beside it."""
-    driver = pathlib.Path(os.environ["NARROW_BIN"]).parent / "onnx_convert"
-    done = subprocess.run([driver, source, target], capture_output=True, text=True)
-    harness.check(done.returncode == 0, f"{source}: {done.stderr}")
-
-
 def check_round_trip(path, folder):
     copy = folder / path.name
-    convert(path, copy)
+    harness.narrow("convert", path, copy)
     custom = {o.domain for o in onnx.load(path).opset_import} - {"", "ai.onnx", "ai.onnx.ml"}
     onnx.checker.check_model(str(copy), full_check=True)
     before, after = operators(onnx.load(path).graph, collections.Counter()), operators(onnx.load(copy).graph, collections.Counter())

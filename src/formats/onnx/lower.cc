@@ -95,8 +95,9 @@ void lower(Graph& graph, std::int64_t opset) {
   // Constants that became attributes are written there only.
   const graph::Uses after(graph);
   for (std::size_t v = 0; v < before.readers.size(); ++v) {
+    if (before.readers[v].empty() || !after.readers[v].empty() || after.is_output[v]) continue;
     const bool is_input = std::find(graph.inputs.begin(), graph.inputs.end(), static_cast<graph::ValueId>(v)) != graph.inputs.end();
-    if (!before.readers[v].empty() && after.readers[v].empty() && !after.is_output[v] && !is_input) graph.values[v].constant.reset();
+    if (!is_input) graph.values[v].constant.reset();
   }
 }
 

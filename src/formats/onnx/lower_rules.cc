@@ -19,12 +19,19 @@ const graph::Type& type_of(const Graph& graph, ValueId id) {
   return id == kNoValue ? kUnknown : graph.value(id).type;
 }
 
-// The input is absent or an integer constant of this graph, so that an attribute can say it. A graph input that is also
-// an initializer may be overridden and is none.
-bool is_fixed(const Node& node, const Graph& graph, std::size_t i) {
+// The input is a constant of this graph, so that an attribute can say it. A graph input that is also an initializer may be
+// overridden and is none.
+bool is_constant(const Node& node, const Graph& graph, std::size_t i) {
   const ValueId id = node.input(i);
-  if (id == kNoValue) return true;
   return graph.constant(id) != nullptr && std::find(graph.inputs.begin(), graph.inputs.end(), id) == graph.inputs.end();
+}
+
+// Absent, or constant integers.
+bool is_fixed(const Node& node, const Graph& graph, std::size_t i) {
+  if (node.input(i) == kNoValue) return true;
+  if (!is_constant(node, graph, i)) return false;
+  const DType dtype = graph.constant(node.input(i))->dtype();
+  return is_integer(dtype) || dtype == DType::kBool;
 }
 
 template <std::size_t... I>
@@ -32,7 +39,7 @@ bool inputs_fixed(const Node& node, const Graph& graph) { return (is_fixed(node,
 
 std::vector<std::int64_t> ints(const Node& node, const Graph& graph, std::size_t i) {
   const Tensor* tensor = graph.constant(node.input(i));
-  return tensor == nullptr ? std::vector<std::int64_t>{} : tensor->to_int64();
+  return tensor == nullptr || !is_integer(tensor->dtype()) ? std::vector<std::int64_t>{} : tensor->to_int64();
 }
 
 void input_to_ints(Node& node, LowerContext& context, std::size_t i, const char* attribute) {
@@ -49,7 +56,7 @@ bool is_float_or_unknown(const Graph& graph, ValueId id) {
 bool is_real_constant(const Node& node, const Graph& graph, std::size_t i) {
   if (node.input(i) == kNoValue) return true;
   const Tensor* t = graph.constant(node.input(i));
-  return is_fixed(node, graph, i) && t->size() == 1 && is_float(t->dtype());
+  return is_constant(node, graph, i) && t->size() == 1 && is_float(t->dtype());
 }
 
 // ---- axes and other lists that were attributes ------------------------------------------------------------------------
@@ -173,7 +180,7 @@ void resize_fill_inputs(Node& node, LowerContext& context) {
 
 std::vector<float> resize_scales(const Node& node, const Graph& graph) {
   const Tensor* scales = graph.constant(node.input(2));
-  return scales == nullptr ? std::vector<float>{} : scales->to_float();
+  return scales == nullptr || scales->dtype() != DType::kF32 ? std::vector<float>{} : scales->to_float();
 }
 
 bool resize_only_grows(const Node& node, const Graph& graph) {
@@ -199,7 +206,7 @@ void resize_to_opset_10(Node& node, LowerContext&) {
 
 void resize_to_upsample(Node& node, LowerContext&) { node.op_type = "Upsample"; }
 
-bool resize_scales_fixed(const Node& node, const Graph& graph) { return is_fixed(node, graph, 2); }
+bool resize_scales_fixed(const Node& node, const Graph& graph) { return is_constant(node, graph, 2); }
 void upsample_to_attribute(Node& node, LowerContext& context) {
   node.set("scales", context.graph.constant(node.input(1))->to_float());
   node.inputs.resize(1);
@@ -247,7 +254,10 @@ void grid_sample_old_modes(Node& node, LowerContext&) {
   node.set("mode", mode == "linear" ? std::string("bilinear") : mode == "cubic" ? std::string("bicubic") : mode);
 }
 
-bool dft_axis_fixed(const Node& node, const Graph& graph) { return node.input(2) != kNoValue && is_fixed(node, graph, 2) && ints(node, graph, 2)[0] >= 0; }
+bool dft_axis_fixed(const Node& node, const Graph& graph) {
+  const std::vector<std::int64_t> axis = ints(node, graph, 2);
+  return is_constant(node, graph, 2) && axis.size() == 1 && axis[0] >= 0;
+}
 void dft_axis_to_attribute(Node& node, LowerContext& context) {
   node.set("axis", ints(node, context.graph, 2)[0]);
   set_input(node, 2, kNoValue);
@@ -286,7 +296,7 @@ void drop_layout(Node& node, LowerContext&) { node.erase("layout"); }
 bool scale_is_scalar(const Node& node, const Graph& graph) { return type_of(graph, node.input(1)).rank() == 0; }
 bool scale_is_plain(const Node& node, const Graph& graph) {
   const int rank = type_of(graph, node.input(1)).rank();
-  return node.get_int("block_size", 0) == 0 && node.get_int("output_dtype", 0) == 0 && (rank == 0 || rank == 1);
+  return node.get_int("block_size", 0) == 0 && node.get_int("output_dtype", 0) == 0 && rank <= 1;
 }
 bool no_precision(const Node& node, const Graph&) { return node.get_int("precision", 0) == 0; }
 void drop_precision(Node& node, LowerContext&) { node.erase("precision"); }
