@@ -217,7 +217,8 @@ LayerDecision Rewriter::visit(Node node) {
     if (w->dtype() != DType::kF32) return keep(fmt::format("its weights are {}, not f32", to_string(w->dtype())));
     if (w->rank() < 2) return keep("its weights are a vector");
     if (w->size() < kSmallestWeight) return keep("its weights are too few to pay for quantizing its input");
-    if (graph_.value(node.input(0)).type.dtype != DType::kF32) return keep("the type of its input is not known to be f32");
+    // An unknown type is f32 here: the operator wants both inputs alike.
+    if (const DType x = graph_.value(node.input(0)).type.dtype; x != DType::kF32 && x != DType::kUndefined) return keep(fmt::format("its input is {}, not f32", to_string(x)));
     if (!target_.dynamic_matmul) {
       const int axis = w->rank() != 2 ? -1 : gemm && node.get_int("transB", 0) != 0 ? 0 : 1;
       stored_weight(node, 1, *w, axis);
