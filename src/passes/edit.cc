@@ -61,6 +61,19 @@ int remove_emptied(Graph& graph) {
   return static_cast<int>(std::erase_if(graph.nodes, [](const Node& node) { return node.outputs.empty(); }));
 }
 
+std::string UniqueNames::make(const std::string& base) {
+  std::string name = base;
+  for (int i = 1; !taken_.insert(name).second; ++i) name = base + "_" + std::to_string(i);
+  return name;
+}
+
+void UniqueNames::collect(const Graph& graph) {
+  for (const graph::Value& value : graph.values) taken_.insert(value.name);
+  for (const Node& node : graph.nodes) {
+    for_each_subgraph(const_cast<Node&>(node), [&](Graph& body) { collect(body); });
+  }
+}
+
 bool is_fixed_constant(const Graph& graph, ValueId id) {
   return id != kNoValue && graph.value(id).constant.has_value() && !contains(graph.inputs, id);
 }

@@ -1,6 +1,9 @@
 // Small edits that several passes share.
 #pragma once
 
+#include <string>
+#include <unordered_set>
+
 #include "graph/graph.h"
 
 namespace narrow::passes {
@@ -20,6 +23,17 @@ int remove_emptied(graph::Graph& graph);
 
 // A tensor attribute-free constant check: the value is an initializer that no caller can override.
 bool is_fixed_constant(const graph::Graph& graph, graph::ValueId id);
+
+// Makes value names that no graph of the model uses: a body may not reuse a name of the graphs around it.
+class UniqueNames {
+ public:
+  explicit UniqueNames(const graph::Graph& graph) { collect(graph); }
+  std::string make(const std::string& base);
+
+ private:
+  void collect(const graph::Graph& graph);
+  std::unordered_set<std::string> taken_;
+};
 
 // Calls visit(subgraph) for each subgraph of the node.
 template <typename Visit>

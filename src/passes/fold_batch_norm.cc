@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <string_view>
 
 #include "operators/infer.h"
 #include "passes/edit.h"
@@ -214,6 +215,13 @@ Result<int> fold_batch_norm(Graph& graph) {
   // Chains (Conv, BatchNormalization, Mul, Add) fold one link a round.
   for (int folded = fold_once(graph); folded > 0; folded = fold_once(graph)) total += folded;
   if (total > 0) graph::remove_dead(graph);
+  // A folded tensor takes its old name when the original is gone.
+  constexpr std::string_view kSuffix = "_folded";
+  for (std::size_t v = 0; v < graph.values.size(); ++v) {
+    std::string name = graph.values[v].name;
+    while (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
+    if (graph.values[v].constant && graph.find_value(name) == kNoValue) graph.rename_value(static_cast<ValueId>(v), name);
+  }
   return total;
 }
 

@@ -15,13 +15,28 @@ using graph::ValueId;
 constexpr std::uint64_t kMaxGrowth = 4;
 constexpr std::uint64_t kAlwaysBytes = 1 << 16;
 
-bool foldable(const Graph& graph, const Node& node) {
+// Enclosing graphs, outermost first.
+using Scope = std::vector<const Graph*>;
+
+// The constant behind a value, looking through captures into the enclosing graphs; null when there is none.
+const Tensor* constant_behind(const Scope& scope, const Graph& graph, ValueId id) {
+  if (is_fixed_constant(graph, id)) return graph.constant(id);
+  if (!graph.value(id).captured) return nullptr;
+  for (auto outer = scope.rbegin(); outer != scope.rend(); ++outer) {
+    const ValueId there = (*outer)->find_value(graph.value(id).name);
+    if (there == kNoValue || (*outer)->value(there).captured) continue;
+    return is_fixed_constant(**outer, there) ? (*outer)->constant(there) : nullptr;
+  }
+  return nullptr;
+}
+
+bool foldable(const Scope& scope, const Graph& graph, const Node& node) {
   const operators::Operator* op = operators::find_operator(node.domain, node.op_type);
   if (op == nullptr || (op->flags & operators::kNotDeterministic) != 0) return false;
   // Dequantized weights are the point of a quantized file: folding them would bring the float copy back.
   if (node.op_type == "DequantizeLinear") return false;
   for (ValueId id : node.inputs) {
-    if (id != kNoValue && !is_fixed_constant(graph, id)) return false;
+    if (id != kNoValue && constant_behind(scope, graph, id) == nullptr) return false;
   }
   bool subgraphs = false;
   for_each_subgraph(const_cast<Node&>(node), [&](Graph&) { subgraphs = true; });
@@ -62,13 +77,15 @@ void take_known(Graph& graph, const operators::Inference& inference) {
   remove_emptied(graph);
 }
 
-int fold_level(Graph& graph) {
+int fold_level(Graph& graph, Scope& scope) {
   int folded = 0;
   for (Node& node : graph.nodes) {
-    for_each_subgraph(node, [&](Graph& sub) { folded += fold_level(sub); });
-    if (feeds_output(graph, node) || !foldable(graph, node)) continue;
+    scope.push_back(&graph);
+    for_each_subgraph(node, [&](Graph& sub) { folded += fold_level(sub, scope); });
+    scope.pop_back();
+    if (feeds_output(graph, node) || !foldable(scope, graph, node)) continue;
     std::vector<const Tensor*> inputs;
-    for (ValueId id : node.inputs) inputs.push_back(id == kNoValue ? nullptr : graph.constant(id));
+    for (ValueId id : node.inputs) inputs.push_back(id == kNoValue ? nullptr : constant_behind(scope, graph, id));
     Result<std::vector<Tensor>> outputs = operators::evaluate_node(node, inputs);
     if (!outputs.ok() || !small_enough(inputs, *outputs)) continue;  // stays a node; running the model reports errors
     bool complete = true;
@@ -97,7 +114,8 @@ Result<int> fold_constants(Graph& graph) {
   const std::size_t before = graph.nodes.size();
   NARROW_TRY(const operators::Inference inference, operators::infer_types(graph));
   take_known(graph, inference);
-  fold_level(graph);
+  Scope scope;
+  fold_level(graph, scope);
   return static_cast<int>(before - graph.nodes.size());
 }
 

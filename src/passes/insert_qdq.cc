@@ -31,27 +31,27 @@ class Inserter {
       raw = graph_.add_value(name + "_raw", type);
       for (Node& node : graph_.nodes) std::replace(node.outputs.begin(), node.outputs.end(), real, raw);
     } else {
-      real = graph_.add_value(name + "_dequantized", type);
+      real = graph_.add_value(name + "_dq", type);
       for (const Reader& reader : qdq.readers) graph_.nodes[reader.node].inputs[reader.input] = real;
     }
     Type coded = type;
     coded.dtype = qdq.type.storage_type;
-    const ValueId codes = graph_.add_value(name + "_quantized", coded);
+    const ValueId codes = graph_.add_value(name + "_q", coded);
     graph_.value(codes).quant = qdq.type;
     const auto [scale, zero_point] = parameters(name, qdq.type, qdq.params);
-    add("QuantizeLinear", name + "_quantize", {raw, scale, zero_point}, codes);
-    add("DequantizeLinear", name + "_dequantize", {codes, scale, zero_point}, real);
+    add("QuantizeLinear", name + "_Q", {raw, scale, zero_point}, codes);
+    add("DequantizeLinear", name + "_DQ", {codes, scale, zero_point}, real);
   }
 
   void constant(const ConstantQdq& qdq) {
     const std::string name = graph_.value(qdq.value).name;
-    const ValueId codes = graph_.add_constant(name + "_quantized", qdq.codes);
+    const ValueId codes = graph_.add_constant(name + "_q", qdq.codes);
     graph_.value(codes).quant = qdq.type;
     Type type = Type::of(qdq.codes);
     type.dtype = qdq.type.expressed_type;
-    const ValueId real = graph_.add_value(name + "_dequantized", type);
+    const ValueId real = graph_.add_value(name + "_dq", type);
     const auto [scale, zero_point] = parameters(name, qdq.type, qdq.params);
-    Node& node = add("DequantizeLinear", name + "_dequantize", {codes, scale, zero_point}, real);
+    Node& node = add("DequantizeLinear", name + "_DQ", {codes, scale, zero_point}, real);
     if (zero_point == kNoValue) node.inputs.pop_back();
     if (qdq.type.granularity.kind == GranularityKind::kPerChannel) {
       node.set("axis", static_cast<std::int64_t>(qdq.type.granularity.axis));
@@ -84,7 +84,7 @@ class Inserter {
     std::string scale_key = scalar ? "s" : "v";
     for (float s : params.scale) scale_key.append(reinterpret_cast<const char*>(&s), sizeof s);
     auto [scale, fresh] = made_.try_emplace(scale_key, kNoValue);
-    if (fresh) scale->second = graph_.add_constant(name + "_scale", Tensor::from<float>(shape, std::span<const float>(params.scale)));
+    if (fresh) scale->second = graph_.add_constant(name + "_s", Tensor::from<float>(shape, std::span<const float>(params.scale)));
 
     // s32 (biases) has no zero point in ONNX.
     if (type.storage_type == DType::kS32) return {scale->second, kNoValue};
@@ -100,7 +100,7 @@ class Inserter {
         case DType::kU16: tensor = zero_points<std::uint16_t>(params.zero_point, shape); break;
         default: tensor = zero_points<std::int8_t>(params.zero_point, shape); break;
       }
-      zero->second = graph_.add_constant(name + "_zero_point", std::move(tensor));
+      zero->second = graph_.add_constant(name + "_z", std::move(tensor));
     }
     return {scale->second, zero->second};
   }

@@ -57,6 +57,7 @@ constexpr Row kRows[] = {
     {"Resize", Shape::kTransport, "", ""},
     {"ReduceMax", Shape::kTransport, "", ""},
     {"ReduceMin", Shape::kTransport, "", ""},
+    {"Pad", Shape::kTransport, "", ""},
 };
 
 class Rewriter {
@@ -117,6 +118,10 @@ class Rewriter {
         if (x->scale != out->scale || x->zero_point != out->zero_point) return false;
         inputs = node.inputs;
         inputs[0] = x->codes;
+        if (row->from == "Pad" && node.get_string("mode", "constant") == "constant") {
+          inputs.resize(std::max<std::size_t>(inputs.size(), 3), kNoValue);
+          inputs[2] = x->zero_point;
+        }
         break;
     }
     if (row->from == "Softmax") node.set("opset", std::int64_t{13});
@@ -152,7 +157,25 @@ class Rewriter {
   const Uses uses_;  // of the QDQ graph: DequantizeLinear nodes stay until the end
 };
 
+Status tidy(Graph& graph, const char* what) {
+  remove_emptied(graph);
+  NARROW_RETURN_IF_ERROR(graph::sort_topologically(graph));
+  graph::remove_dead(graph);
+  return graph::verify(graph, what);
+}
+
 }  // namespace
+
+Result<int> move_codes(Graph& graph, std::span<const std::string_view> operators) {
+  Rewriter rewriter(graph);
+  int moved = 0;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const bool named = std::find(operators.begin(), operators.end(), graph.nodes[n].op_type) != operators.end();
+    if (named && rewriter.rewrite(n)) ++moved;
+  }
+  if (moved > 0) NARROW_RETURN_IF_ERROR(tidy(graph, "the graph with codes moved"));
+  return moved;
+}
 
 Status qdq_to_qoperator(graph::Model& model) {
   Graph& graph = model.graph;
@@ -161,11 +184,8 @@ Status qdq_to_qoperator(graph::Model& model) {
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     if (rewriter.rewrite(n) && graph.nodes[n].domain == kMicrosoft) contributed = true;
   }
-  remove_emptied(graph);
   if (contributed) model.opsets[std::string(kMicrosoft)] = 1;
-  NARROW_RETURN_IF_ERROR(graph::sort_topologically(graph));
-  graph::remove_dead(graph);
-  return graph::verify(graph, "the graph in qoperator form");
+  return tidy(graph, "the graph in qoperator form");
 }
 
 }  // namespace narrow::passes

@@ -41,6 +41,7 @@ constexpr OperatorRule kOperators[] = {
     {.op_type = "ReduceMax", .needs_quantized_output = true},
     {.op_type = "ReduceMin", .needs_quantized_output = true},
     {.op_type = "Resize", .needs_quantized_output = true, .refuses = refuses_unless_nearest},
+    {.op_type = "Pad", .needs_quantized_output = true, .on_codes = true, .refuses = refuses_unless_zero_padding},
 };
 
 }  // namespace

@@ -31,6 +31,7 @@ struct OperatorRule {
   bool per_channel_weights = true;
   int per_channel_rank = 0;          // the only weight rank that may be per channel; 0: any
   bool shortcut_only = false;        // of two inputs only the one that no layer makes for this node is quantized
+  bool on_codes = false;             // not fused between Q and DQ, but runs on integers when written on them
   // Why this particular node has no integer kernel after all; empty when it has one.
   std::string_view (*refuses)(const graph::Graph&, const graph::Node&) = nullptr;
 };
@@ -58,6 +59,7 @@ Result<const Target*> find_target(std::string_view name);
 
 // Conditions that several tables use.
 std::string_view refuses_unless_nearest(const graph::Graph& graph, const graph::Node& node);
+std::string_view refuses_unless_zero_padding(const graph::Graph& graph, const graph::Node& node);
 std::string_view refuses_gating_mul(const graph::Graph& graph, const graph::Node& node);
 
 }  // namespace narrow::targets

@@ -32,6 +32,18 @@ std::string_view refuses_unless_nearest(const graph::Graph&, const graph::Node& 
   return node.get_string("mode", "nearest") == "nearest" ? "" : "only nearest-neighbour resizing moves codes unchanged";
 }
 
+std::string_view refuses_unless_zero_padding(const graph::Graph& graph, const graph::Node& node) {
+  const std::string mode = node.get_string("mode", "constant");
+  if (mode == "reflect" || mode == "edge") return "";
+  if (mode != "constant") return "this padding mode has no integer form";
+  if (node.input(2) == graph::kNoValue) return "";
+  const Tensor* fill = graph.constant(node.input(2));
+  if (fill == nullptr || fill->dtype() != DType::kF32 || fill->size() != 1 || fill->data<float>()[0] != 0) {
+    return "only padding with zeros has a code that is always exact";
+  }
+  return "";
+}
+
 std::string_view refuses_gating_mul(const graph::Graph& graph, const graph::Node& node) {
   // x * Sigmoid(x) is Swish, which these runtimes compute in float behind the layer that makes x.
   for (const graph::Node& other : graph.nodes) {

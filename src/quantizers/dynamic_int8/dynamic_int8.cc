@@ -35,17 +35,17 @@ const Tensor* find_constant(const Scope& scope, const Graph& graph, ValueId id) 
 
 // Depth first, so that captured constants are still there while the bodies are rewritten.
 Status rewrite(Graph& graph, Scope& scope, const targets::Target& target, const Recipe& recipe,
-               std::vector<LayerDecision>& layers, bool& contributed) {
+               passes::UniqueNames& names, std::vector<LayerDecision>& layers, bool& contributed) {
   scope.push_back(&graph);
   Status status;
   for (graph::Node& node : graph.nodes) {
     passes::for_each_subgraph(node, [&](Graph& body) {
-      if (status.ok()) status = rewrite(body, scope, target, recipe, layers, contributed);
+      if (status.ok()) status = rewrite(body, scope, target, recipe, names, layers, contributed);
     });
   }
   scope.pop_back();
   NARROW_RETURN_IF_ERROR(std::move(status));
-  dynamic_int8::Rewriter rewriter(graph, target, recipe, [&](const Graph& g, ValueId id) { return find_constant(scope, g, id); });
+  dynamic_int8::Rewriter rewriter(graph, target, recipe, names, [&](const Graph& g, ValueId id) { return find_constant(scope, g, id); });
   NARROW_RETURN_IF_ERROR(rewriter.run(layers));
   contributed = contributed || rewriter.used_contributed_operators();
   return {};
@@ -69,7 +69,8 @@ Result<Outcome> quantize_dynamic(const Request& request) {
   std::vector<LayerDecision> decided;
   bool contributed = false;
   Scope scope;
-  NARROW_RETURN_IF_ERROR(rewrite(graph, scope, *target, recipe, decided, contributed));
+  passes::UniqueNames names(graph);
+  NARROW_RETURN_IF_ERROR(rewrite(graph, scope, *target, recipe, names, decided, contributed));
   NARROW_RETURN_IF_ERROR(graph::verify(graph, "the quantized graph"));
   const bool any = std::any_of(decided.begin(), decided.end(), [](const LayerDecision& l) { return l.decision != Decision::kFloat; });
   if (!any) {

@@ -47,12 +47,15 @@ Tensor zeros_s8(const Shape& shape) { return *Tensor::create(DType::kS8, shape);
 
 }  // namespace
 
+ValueId Rewriter::add_value(const std::string& name, Type type) { return graph_.add_value(names_.make(name), std::move(type)); }
+ValueId Rewriter::add_constant(const std::string& name, Tensor tensor) { return graph_.add_constant(names_.make(name), std::move(tensor)); }
+
 ValueId Rewriter::emit(std::string op, const std::string& name, std::vector<ValueId> inputs, Type type, ValueId output) {
   Node node;
   node.name = name;
   node.op_type = std::move(op);
   node.inputs = std::move(inputs);
-  if (output == kNoValue) output = graph_.add_value(name, std::move(type));
+  if (output == kNoValue) output = add_value(name, std::move(type));
   node.outputs = {output};
   out_.push_back(std::move(node));
   return output;
@@ -62,11 +65,11 @@ Rewriter::Stored Rewriter::store(const std::string& name, const Tensor& weight, 
   const encodings::AffineGrid grid = grid_of(recipe_);
   const QuantParams params = weight_params(extremes(weight, axis), grid);
   Stored stored;
-  stored.codes = graph_.add_constant(name + "_quantized", quantize_weight(weight, axis, params, grid, DType::kS8));
+  stored.codes = add_constant(name + "_q", quantize_weight(weight, axis, params, grid, DType::kS8));
   graph_.value(stored.codes).quant = weight_type(DType::kS8, axis, grid);
   const Shape shape = axis < 0 ? Shape{} : Shape{static_cast<std::int64_t>(params.scale.size())};
-  stored.scale = graph_.add_constant(name + "_scale", Tensor::from<float>(shape, std::span<const float>(params.scale)));
-  stored.zero_point = graph_.add_constant(name + "_zero_point", zeros_s8(shape));
+  stored.scale = add_constant(name + "_s", Tensor::from<float>(shape, std::span<const float>(params.scale)));
+  stored.zero_point = add_constant(name + "_z", zeros_s8(shape));
   bytes_ += weight.size() + 4 * params.scale.size();
   return stored;
 }
@@ -77,7 +80,7 @@ void Rewriter::stored_weight(Node& node, std::size_t i, const Tensor& weight, in
   if (fresh) {
     const std::string name = graph_.value(id).name;
     const Stored stored = store(name, weight, axis);
-    made->second = emit("DequantizeLinear", name + "_dequantized", {stored.codes, stored.scale, stored.zero_point}, Type::of(weight));
+    made->second = emit("DequantizeLinear", name + "_dq", {stored.codes, stored.scale, stored.zero_point}, Type::of(weight));
     if (axis >= 0) out_.back().set("axis", static_cast<std::int64_t>(axis));
   }
   node.inputs[i] = made->second;
@@ -97,8 +100,8 @@ void Rewriter::integer_product(const Node& node, const Tensor& weight, bool tran
     dynamic.name = x_name + "_quantize";
     dynamic.op_type = "DynamicQuantizeLinear";
     dynamic.inputs = {x};
-    q = {graph_.add_value(x_name + "_quantized", codes), graph_.add_value(x_name + "_scale", Type::tensor(DType::kF32, {})),
-         graph_.add_value(x_name + "_zero_point", Type::tensor(DType::kU8, {}))};
+    q = {add_value(x_name + "_q", codes), add_value(x_name + "_s", Type::tensor(DType::kF32, {})),
+         add_value(x_name + "_z", Type::tensor(DType::kU8, {}))};
     dynamic.outputs = q;
     out_.push_back(std::move(dynamic));
   }
@@ -135,9 +138,9 @@ void Rewriter::integer_lstm(Node node, const Tensor& w, const Tensor& r) {
         for (std::int64_t k = 0; k < width; ++k) to[(d * width + k) * gates + g] = from[(d * gates + g) * width + k];
       }
     }
-    node.inputs[i] = graph_.add_constant(name + "_quantized", std::move(turned));
-    node.inputs.push_back(graph_.add_constant(name + "_scale", Tensor::from<float>({directions, gates}, std::span<const float>(params.scale))));
-    node.inputs.push_back(graph_.add_constant(name + "_zero_point", zeros_s8({directions, gates})));
+    node.inputs[i] = add_constant(name + "_q", std::move(turned));
+    node.inputs.push_back(add_constant(name + "_s", Tensor::from<float>({directions, gates}, std::span<const float>(params.scale))));
+    node.inputs.push_back(add_constant(name + "_z", zeros_s8({directions, gates})));
     bytes_ += weight.size() + 4 * params.scale.size();
   };
   put(1, w);
@@ -153,9 +156,9 @@ void Rewriter::gathered_rows(const Node& node, const Tensor& table) {
   const std::string name = graph_.value(node.inputs[0]).name;
   const encodings::AffineGrid grid = grid_of(recipe_);
   const QuantParams params = weight_params(extremes(table, 0), grid);
-  const ValueId codes = graph_.add_constant(name + "_quantized", quantize_weight(table, 0, params, grid, DType::kS8));
+  const ValueId codes = add_constant(name + "_q", quantize_weight(table, 0, params, grid, DType::kS8));
   graph_.value(codes).quant = weight_type(DType::kS8, 0, grid);
-  const ValueId scales = graph_.add_constant(name + "_scale", Tensor::from<float>({table.shape()[0], 1}, std::span<const float>(params.scale)));
+  const ValueId scales = add_constant(name + "_s", Tensor::from<float>({table.shape()[0], 1}, std::span<const float>(params.scale)));
   bytes_ += table.size() + 4 * params.scale.size();
   Type real = graph_.value(node.outputs[0]).type;
   Type narrow = real, column = real;

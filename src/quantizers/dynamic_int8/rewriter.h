@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "passes/edit.h"
 #include "quantizers/quantizer.h"
 #include "targets/target.h"
 
@@ -17,8 +18,8 @@ using FindConstant = std::function<const Tensor*(const graph::Graph&, graph::Val
 
 class Rewriter {
  public:
-  Rewriter(graph::Graph& graph, const targets::Target& target, const Recipe& recipe, FindConstant find)
-      : graph_(graph), target_(target), recipe_(recipe), find_(std::move(find)) {}
+  Rewriter(graph::Graph& graph, const targets::Target& target, const Recipe& recipe, passes::UniqueNames& names, FindConstant find)
+      : graph_(graph), target_(target), recipe_(recipe), names_(names), find_(std::move(find)) {}
 
   // Replaces what can be replaced and appends a decision for every node.
   Status run(std::vector<LayerDecision>& layers);
@@ -38,6 +39,8 @@ class Rewriter {
   void stored_weight(graph::Node& node, std::size_t i, const Tensor& weight, int axis);
   bool recurrent(const graph::Node& node, LayerDecision& layer);
 
+  graph::ValueId add_value(const std::string& name, graph::Type type);
+  graph::ValueId add_constant(const std::string& name, Tensor tensor);
   Stored store(const std::string& name, const Tensor& weight, int axis);
   graph::ValueId emit(std::string op, const std::string& name, std::vector<graph::ValueId> inputs, graph::Type type,
                       graph::ValueId output = graph::kNoValue);
@@ -45,6 +48,7 @@ class Rewriter {
   graph::Graph& graph_;
   const targets::Target& target_;
   const Recipe& recipe_;
+  passes::UniqueNames& names_;
   FindConstant find_;
   std::vector<graph::Node> out_;
   std::map<graph::ValueId, std::vector<graph::ValueId>> quantized_inputs_;  // x → codes, scale, zero point

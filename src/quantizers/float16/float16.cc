@@ -30,9 +30,9 @@ Result<Outcome> finish(const Request& request, Prepared prepared, std::vector<La
 }
 
 // Large f32 constants become bf16 with a Cast back, which runtimes fold when they load the model.
-void store_bf16(Graph& graph, std::vector<LayerDecision>& layers) {
+void store_bf16(Graph& graph, passes::UniqueNames& names, std::vector<LayerDecision>& layers) {
   for (graph::Node& node : graph.nodes) {
-    passes::for_each_subgraph(node, [&](Graph& body) { store_bf16(body, layers); });
+    passes::for_each_subgraph(node, [&](Graph& body) { store_bf16(body, names, layers); });
     LayerDecision layer;
     layer.node = node.name;
     layer.op_type = node.op_type;
@@ -55,7 +55,7 @@ void store_bf16(Graph& graph, std::vector<LayerDecision>& layers) {
     const auto id = static_cast<ValueId>(v);
     const Tensor* tensor = graph.constant(id);
     if (tensor == nullptr || tensor->dtype() != DType::kF32 || tensor->size() < kSmallestStored) continue;
-    const ValueId stored = graph.add_constant(graph.values[v].name + "_bf16", float16::to_half(*tensor, DType::kBF16));
+    const ValueId stored = graph.add_constant(names.make(graph.values[v].name + "_bf16"), float16::to_half(*tensor, DType::kBF16));
     graph.values[v].constant.reset();
     graph::Node cast;
     cast.name = graph.values[v].name + "_cast";
@@ -73,7 +73,8 @@ void store_bf16(Graph& graph, std::vector<LayerDecision>& layers) {
 Result<Outcome> quantize_fp16(const Request& request) {
   NARROW_TRY(Prepared prepared, prepare_model(*request.model));
   std::vector<LayerDecision> decided;
-  float16::Converter converter(prepared.model.graph, request.recipe, {}, request.recipe.keep_io_float);
+  passes::UniqueNames names(prepared.model.graph);
+  float16::Converter converter(prepared.model.graph, request.recipe, names, {}, request.recipe.keep_io_float);
   NARROW_RETURN_IF_ERROR(converter.run(decided));
   return finish(request, std::move(prepared), std::move(decided));
 }
@@ -81,7 +82,8 @@ Result<Outcome> quantize_fp16(const Request& request) {
 Result<Outcome> quantize_bf16(const Request& request) {
   NARROW_TRY(Prepared prepared, prepare_model(*request.model));
   std::vector<LayerDecision> decided;
-  store_bf16(prepared.model.graph, decided);
+  passes::UniqueNames names(prepared.model.graph);
+  store_bf16(prepared.model.graph, names, decided);
   return finish(request, std::move(prepared), std::move(decided));
 }
 

@@ -93,7 +93,7 @@ void Converter::choose_values() {
 
 ValueId Converter::half_constant(ValueId id) {
   auto [made, fresh] = halves_.try_emplace(id, kNoValue);
-  if (fresh) made->second = graph_.add_constant(graph_.value(id).name + "_f16", to_half(*graph_.constant(id), DType::kF16));
+  if (fresh) made->second = graph_.add_constant(names_.make(graph_.value(id).name + "_f16"), to_half(*graph_.constant(id), DType::kF16));
   return made->second;
 }
 
@@ -107,7 +107,7 @@ ValueId Converter::as(ValueId id, bool half) {
   if (half && passes::is_fixed_constant(graph_, id)) return half_constant(id);
   auto [made, fresh] = casts_.try_emplace({id, half}, kNoValue);
   if (fresh) {
-    const std::string name = graph_.value(id).name + (half ? "_f16" : "_f32");
+    const std::string name = names_.make(graph_.value(id).name + (half ? "_f16" : "_f32"));
     Type type = graph_.value(id).type;
     type.dtype = want;
     made->second = graph_.add_value(name, type);
@@ -154,7 +154,7 @@ Status Converter::run(std::vector<LayerDecision>& layers) {
     Status status;
     // Bodies take and give f32, as the operator around them does here.
     passes::for_each_subgraph(nodes[n], [&](Graph& body) {
-      if (status.ok()) status = Converter(body, recipe_, halves, true).run(layers);
+      if (status.ok()) status = Converter(body, recipe_, names_, halves, true).run(layers);
     });
     NARROW_RETURN_IF_ERROR(std::move(status));
     LayerDecision layer;
@@ -176,7 +176,7 @@ Status Converter::run(std::vector<LayerDecision>& layers) {
     // The name and the type f32 belong to the output; what makes it writes f16 under another name.
     const Type half = value.type;
     value.type.dtype = DType::kF32;
-    const ValueId made = graph_.add_value(graph_.value(out).name + "_f16", half);
+    const ValueId made = graph_.add_value(names_.make(graph_.value(out).name + "_f16"), half);
     bool produced = false;
     for (Node& node : out_) {
       for (ValueId& id : node.outputs) {

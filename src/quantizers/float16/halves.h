@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "passes/edit.h"
 #include "quantizers/quantizer.h"
 
 namespace narrow::quantizers::float16 {
@@ -15,8 +16,8 @@ namespace narrow::quantizers::float16 {
 // operator makes. `outer_halves` names the values of enclosing graphs that are f16.
 class Converter {
  public:
-  Converter(graph::Graph& graph, const Recipe& recipe, std::set<std::string> outer_halves, bool keep_io)
-      : graph_(graph), recipe_(recipe), outer_(std::move(outer_halves)), keep_io_(keep_io) {}
+  Converter(graph::Graph& graph, const Recipe& recipe, passes::UniqueNames& names, std::set<std::string> outer_halves, bool keep_io)
+      : graph_(graph), recipe_(recipe), names_(names), outer_(std::move(outer_halves)), keep_io_(keep_io) {}
   Status run(std::vector<LayerDecision>& layers);
 
  private:
@@ -29,6 +30,7 @@ class Converter {
 
   graph::Graph& graph_;
   const Recipe& recipe_;
+  passes::UniqueNames& names_;
   const std::set<std::string> outer_;
   const bool keep_io_;
   std::vector<bool> node_half_;

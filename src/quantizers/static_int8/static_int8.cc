@@ -110,6 +110,14 @@ void drop_folded(Graph& graph, const Plan& plan) {
   }
 }
 
+// Every reader of the file derives the types around Q and DQ by itself; written down they make small files larger.
+void forget_coded_types(Graph& graph) {
+  for (const Node& node : graph.nodes) {
+    if (node.is("QuantizeLinear")) graph.value(node.outputs[0]).type = {};
+    if (node.is("DequantizeLinear") && graph.constant(node.inputs[0]) != nullptr) graph.value(node.outputs[0]).type = {};
+  }
+}
+
 std::vector<LayerDecision> decide(const Graph& graph, const Plan& plan, const passes::QdqPlan& written) {
   std::map<int, std::uint64_t> bytes;
   for (const passes::ConstantQdq& constant : written.constants) {
@@ -167,8 +175,15 @@ Result<Outcome> quantize_static(const Request& request) {
 
   drop_folded(graph, plan);
   NARROW_RETURN_IF_ERROR(passes::insert_qdq(graph, parameters));
+  std::vector<std::string_view> on_codes;
+  for (const targets::OperatorRule& rule : target->operators) {
+    if (rule.on_codes) on_codes.push_back(rule.op_type);
+  }
+  NARROW_TRY(const int moved, passes::move_codes(graph, on_codes));
+  (void)moved;
   for (std::string& island : targets::describe_islands(graph, *target)) outcome.warnings.push_back(std::move(island));
   outcome.correspondence = same_named_values(request.model->graph, graph);
+  forget_coded_types(graph);
   if (recipe.form == "qoperator") NARROW_RETURN_IF_ERROR(passes::qdq_to_qoperator(prepared.model));
   outcome.model = std::move(prepared.model);
   record(outcome.model, recipe);
