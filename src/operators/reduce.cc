@@ -284,6 +284,9 @@ Status run_reduce(const Node& node, RunContext& context) {
 // bool counts as 0 and 1 for the largest and smallest.
 using OrderedList = Join<NumericList, BoolList>;
 
+// The result is one of the inputs.
+constexpr QuantRule kSelectRule = {.role = QuantRole::kTransport};
+
 template <template <typename> class Function, typename List = NumericList>
 constexpr Operator row(std::string_view name, int since, QuantRule quant = {}) {
   return {.name = name, .since = since, .max_inputs = 2, .infer = infer_reduce<set_of(List{})>,
@@ -291,8 +294,8 @@ constexpr Operator row(std::string_view name, int since, QuantRule quant = {}) {
 }
 
 const std::array kOperators = {
-    row<Sum>("ReduceSum", 13), row<Mean>("ReduceMean", 18, kFollowRule), row<Max, OrderedList>("ReduceMax", 20),
-    row<Min, OrderedList>("ReduceMin", 20), row<Product>("ReduceProd", 18), row<L1>("ReduceL1", 18),
+    row<Sum>("ReduceSum", 13), row<Mean>("ReduceMean", 18, kFollowRule), row<Max, OrderedList>("ReduceMax", 20, kSelectRule),
+    row<Min, OrderedList>("ReduceMin", 20, kSelectRule), row<Product>("ReduceProd", 18), row<L1>("ReduceL1", 18),
     row<L2>("ReduceL2", 18), row<LogSum>("ReduceLogSum", 18), row<LogSumExp>("ReduceLogSumExp", 18),
     row<SumSquare>("ReduceSumSquare", 18),
 };

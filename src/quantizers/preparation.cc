@@ -119,7 +119,8 @@ std::vector<LayerDecision> decisions_for(const Graph& original, std::vector<Laye
     const auto it = by_name.find(node.name);
     LayerDecision layer;
     if (it != by_name.end()) {
-      layer = std::move(decided[it->second]);
+      layer = decided[it->second];
+      decided[it->second].node.clear();
       layer.weight_bytes_before = weight_bytes(original, node);
     } else {
       layer = {node.name, node.op_type, Decision::kFolded, "", weight_bytes(original, node), 0};
@@ -128,6 +129,10 @@ std::vector<LayerDecision> decisions_for(const Graph& original, std::vector<Laye
                          : "depends on constants only, or changes nothing";
     }
     layers.push_back(std::move(layer));
+  }
+  // Nodes inside the bodies of If, Loop and Scan.
+  for (LayerDecision& layer : decided) {
+    if (!layer.node.empty()) layers.push_back(std::move(layer));
   }
   return layers;
 }

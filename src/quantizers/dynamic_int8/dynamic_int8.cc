@@ -19,18 +19,18 @@ using graph::ValueId;
 // Enclosing graphs, outermost first.
 using Scope = std::vector<const Graph*>;
 
-const Tensor* find_constant(const Scope& scope, const Graph& graph, ValueId id) {
-  if (id == graph::kNoValue) return nullptr;
-  if (passes::is_fixed_constant(graph, id)) return graph.constant(id);
+Tensor find_constant(const Scope& scope, const Graph& graph, ValueId id) {
+  if (id == graph::kNoValue) return {};
+  if (passes::is_fixed_constant(graph, id)) return *graph.constant(id);
   const graph::Value& value = graph.value(id);
-  if (!value.captured) return nullptr;
+  if (!value.captured) return {};
   for (auto outer = scope.rbegin(); outer != scope.rend(); ++outer) {
     const ValueId there = (*outer)->find_value(value.name);
     if (there == graph::kNoValue) continue;
-    if (passes::is_fixed_constant(**outer, there)) return (*outer)->constant(there);
-    if (!(*outer)->value(there).captured) return nullptr;
+    if (passes::is_fixed_constant(**outer, there)) return *(*outer)->constant(there);
+    if (!(*outer)->value(there).captured) return {};
   }
-  return nullptr;
+  return {};
 }
 
 // Depth first, so that captured constants are still there while the bodies are rewritten.

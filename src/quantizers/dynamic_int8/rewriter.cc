@@ -174,23 +174,23 @@ void Rewriter::gathered_rows(const Node& node, const Tensor& table) {
 bool Rewriter::recurrent(const Node& original, LayerDecision& layer) {
   if (!original.is("LSTM") && !original.is("GRU") && !original.is("RNN")) return false;
   Node node = original;
-  const Tensor* w = find_(graph_, node.input(1));
-  const Tensor* r = find_(graph_, node.input(2));
-  const auto usable = [](const Tensor* t) { return t != nullptr && t->dtype() == DType::kF32 && t->rank() == 3; };
+  const Tensor w = find_(graph_, node.input(1));
+  const Tensor r = find_(graph_, node.input(2));
+  const auto usable = [](const Tensor& t) { return t.dtype() == DType::kF32 && t.rank() == 3; };
   if (!usable(w) || !usable(r)) {
     layer.reason = "its weights are not constant";
     out_.push_back(std::move(node));
     return true;
   }
   if (node.is("LSTM") && target_.dynamic_lstm && node.get_int("layout", 0) == 0) {
-    integer_lstm(std::move(node), *w, *r);
+    integer_lstm(std::move(node), w, r);
     layer.decision = Decision::kDynamic;
     return true;
   }
   layer.decision = Decision::kConverted;
   layer.reason = fmt::format("{} has no integer {}: its weights are stored as s8 and it computes in float", target_.name, node.op_type);
-  stored_weight(node, 1, *w, 1);
-  stored_weight(node, 2, *r, 1);
+  stored_weight(node, 1, w, 1);
+  stored_weight(node, 2, r, 1);
   out_.push_back(std::move(node));
   return true;
 }
@@ -215,16 +215,16 @@ LayerDecision Rewriter::visit(Node node) {
 
   const bool gemm = node.is("Gemm");
   if (gemm || node.is("MatMul")) {
-    const Tensor* w = find_(graph_, node.input(1));
-    if (w == nullptr) return keep("its weights are not constant");
-    if (w->dtype() != DType::kF32) return keep(fmt::format("its weights are {}, not f32", to_string(w->dtype())));
-    if (w->rank() < 2) return keep("its weights are a vector");
-    if (w->size() < kSmallestWeight) return keep("its weights are too few to pay for quantizing its input");
+    const Tensor w = find_(graph_, node.input(1));
+    if (!w.defined()) return keep("its weights are not constant");
+    if (w.dtype() != DType::kF32) return keep(fmt::format("its weights are {}, not f32", to_string(w.dtype())));
+    if (w.rank() < 2) return keep("its weights are a vector");
+    if (w.size() < kSmallestWeight) return keep("its weights are too few to pay for quantizing its input");
     // An unknown type is f32 here: the operator wants both inputs alike.
     if (const DType x = graph_.value(node.input(0)).type.dtype; x != DType::kF32 && x != DType::kUndefined) return keep(fmt::format("its input is {}, not f32", to_string(x)));
     if (!target_.dynamic_matmul) {
-      const int axis = w->rank() != 2 ? -1 : gemm && node.get_int("transB", 0) != 0 ? 0 : 1;
-      stored_weight(node, 1, *w, axis);
+      const int axis = w.rank() != 2 ? -1 : gemm && node.get_int("transB", 0) != 0 ? 0 : 1;
+      stored_weight(node, 1, w, axis);
       layer.decision = Decision::kConverted;
       layer.reason = fmt::format("weights are stored as s8; {} quantizes activations by itself", target_.name);
       out_.push_back(std::move(node));
@@ -238,14 +238,14 @@ LayerDecision Rewriter::visit(Node node) {
       x = emit("Transpose", node.name + "_transposed", {x}, turned);
       out_.back().set("perm", std::vector<std::int64_t>{1, 0});
     }
-    integer_product(node, *w, gemm && node.get_int("transB", 0) != 0, x, gemm ? node.input(2) : kNoValue);
+    integer_product(node, w, gemm && node.get_int("transB", 0) != 0, x, gemm ? node.input(2) : kNoValue);
     layer.decision = Decision::kDynamic;
     return finish();
   }
   if (node.is("Gather") && node.get_int("axis", 0) == 0) {
-    const Tensor* table = find_(graph_, node.input(0));
-    if (table != nullptr && table->dtype() == DType::kF32 && table->rank() == 2 && table->size() >= kSmallestTable && graph_.value(node.input(1)).type.ranked) {
-      gathered_rows(node, *table);
+    const Tensor table = find_(graph_, node.input(0));
+    if (table.dtype() == DType::kF32 && table.rank() == 2 && table.size() >= kSmallestTable && graph_.value(node.input(1)).type.ranked) {
+      gathered_rows(node, table);
       layer.decision = Decision::kConverted;
       layer.reason = "rows are stored as s8 with a scale each";
       return finish();
@@ -253,9 +253,9 @@ LayerDecision Rewriter::visit(Node node) {
     return keep("not a large constant table of rows");
   }
   if (node.is("Conv") || node.is("ConvTranspose")) {
-    const Tensor* w = find_(graph_, node.input(1));
-    if (recipe_.compress_weights && w != nullptr && w->dtype() == DType::kF32 && w->size() >= kSmallestWeight) {
-      stored_weight(node, 1, *w, node.is("Conv") ? 0 : -1);
+    const Tensor w = find_(graph_, node.input(1));
+    if (recipe_.compress_weights && w.dtype() == DType::kF32 && w.size() >= kSmallestWeight) {
+      stored_weight(node, 1, w, node.is("Conv") ? 0 : -1);
       layer.decision = Decision::kConverted;
       layer.reason = "weights are stored as s8 and it computes in float, as asked by compress_weights";
       out_.push_back(std::move(node));

@@ -13,8 +13,8 @@
 
 namespace narrow::quantizers::dynamic_int8 {
 
-// A constant of this graph or, for a captured value, of the graphs around it; null when there is none.
-using FindConstant = std::function<const Tensor*(const graph::Graph&, graph::ValueId)>;
+// A constant of this graph or, for a captured value, of the graphs around it; undefined when there is none.
+using FindConstant = std::function<Tensor(const graph::Graph&, graph::ValueId)>;
 
 class Rewriter {
  public:

@@ -62,9 +62,15 @@ std::string Converter::why_float(const Node& node) const {
       if (x != 0 && tensor->size() == 1 && std::abs(x) < 0x1p-24f) return fmt::format("its constant '{}' is {}, which f16 rounds to nothing", name(), x);
     }
   }
+  for (ValueId id : node.inputs) {
+    if (id != kNoValue && graph_.value(id).type.dtype == DType::kUndefined) {
+      return fmt::format("the type of its input '{}' is not known", base::escape_controls(graph_.value(id).name));
+    }
+  }
   bool any = false;
-  for (ValueId id : node.inputs) any = any || (id != kNoValue && graph_.value(id).type.dtype == DType::kF32);
-  for (ValueId id : node.outputs) any = any || (id != kNoValue && graph_.value(id).type.dtype == DType::kF32);
+  const auto real = [&](ValueId id) { return id != kNoValue && (graph_.value(id).type.dtype == DType::kF32 || graph_.value(id).type.dtype == DType::kF16); };
+  for (ValueId id : node.inputs) any = any || real(id);
+  for (ValueId id : node.outputs) any = any || real(id);
   return any ? "" : "it computes no floats";
 }
 
@@ -78,12 +84,14 @@ void Converter::choose_nodes() {
 void Converter::choose_values() {
   value_half_.assign(graph_.values.size(), false);
   for (std::size_t v = 0; v < graph_.values.size(); ++v) {
-    if (graph_.values[v].captured && outer_.contains(graph_.values[v].name)) value_half_[v] = true;
+    value_half_[v] = graph_.values[v].captured && graph_.values[v].type.dtype == DType::kF16;
   }
   for (ValueId id : graph_.inputs) value_half_[id] = !keep_io_ && graph_.value(id).type.dtype == DType::kF32;
   for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
     for (ValueId id : graph_.nodes[n].outputs) {
-      if (id != kNoValue) value_half_[id] = node_half_[n] && graph_.value(id).type.dtype == DType::kF32;
+      if (id == kNoValue) continue;
+      const bool output = std::find(graph_.outputs.begin(), graph_.outputs.end(), id) != graph_.outputs.end();
+      value_half_[id] = node_half_[n] && graph_.value(id).type.dtype == DType::kF32 && !(output && keep_io_);
     }
   }
   for (std::size_t v = 0; v < value_half_.size(); ++v) {
@@ -137,16 +145,38 @@ void Converter::convert_node(Node node, bool half) {
       node.set("value", to_half(Tensor::from<float>({1}, {0.0f}), DType::kF16));
     }
   }
+  std::vector<Node> back;
+  for (ValueId& id : node.outputs) {
+    // An output of the graph keeps its name and f32: the operator writes f16 beside it, which other operators read.
+    if (!half || id == kNoValue || value_half_[id] || graph_.value(id).type.dtype != DType::kF32) continue;
+    const ValueId real = id;
+    const std::string name = names_.make(graph_.value(real).name + "_f16");
+    Type type = graph_.value(real).type;
+    type.dtype = DType::kF16;
+    id = graph_.add_value(name, type);
+    casts_[{real, true}] = id;
+    Node cast;
+    cast.name = name + "_cast";
+    cast.op_type = "Cast";
+    cast.inputs = {id};
+    cast.outputs = {real};
+    cast.set("to", kOnnxFloat);
+    back.push_back(std::move(cast));
+  }
   out_.push_back(std::move(node));
+  for (Node& cast : back) out_.push_back(std::move(cast));
 }
 
 Status Converter::run(std::vector<LayerDecision>& layers) {
+  for (graph::Value& value : graph_.values) {
+    const auto it = outer_.find(value.name);
+    if (value.captured && it != outer_.end()) value.type.dtype = it->second;
+  }
   choose_nodes();
   choose_values();
-  std::set<std::string> halves = outer_;
+  std::map<std::string, DType> types = outer_;
   for (const graph::Value& value : graph_.values) {
-    if (!value.captured) halves.erase(value.name);
-    if (value.type.dtype == DType::kF16 && (!value.captured || outer_.contains(value.name))) halves.insert(value.name);
+    if (!value.captured) types[value.name] = value.type.dtype;
   }
   std::vector<Node> nodes = std::move(graph_.nodes);
   graph_.nodes.clear();
@@ -154,7 +184,7 @@ Status Converter::run(std::vector<LayerDecision>& layers) {
     Status status;
     // Bodies take and give f32, as the operator around them does here.
     passes::for_each_subgraph(nodes[n], [&](Graph& body) {
-      if (status.ok()) status = Converter(body, recipe_, names_, halves, true).run(layers);
+      if (status.ok()) status = Converter(body, recipe_, names_, types, true).run(layers);
     });
     NARROW_RETURN_IF_ERROR(std::move(status));
     LayerDecision layer;
@@ -169,31 +199,6 @@ Status Converter::run(std::vector<LayerDecision>& layers) {
     layer.weight_bytes_after = node_half_[n] ? layer.weight_bytes_before / 2 : layer.weight_bytes_before;
     layers.push_back(std::move(layer));
     convert_node(std::move(nodes[n]), node_half_[n]);
-  }
-  for (ValueId& out : graph_.outputs) {
-    graph::Value& value = graph_.value(out);
-    if (!keep_io_ || value.type.dtype != DType::kF16) continue;
-    // The name and the type f32 belong to the output; what makes it writes f16 under another name.
-    const Type half = value.type;
-    value.type.dtype = DType::kF32;
-    const ValueId made = graph_.add_value(names_.make(graph_.value(out).name + "_f16"), half);
-    bool produced = false;
-    for (Node& node : out_) {
-      for (ValueId& id : node.outputs) {
-        if (id != out) continue;
-        id = made;
-        produced = true;
-      }
-    }
-    if (!produced) continue;
-    for (Node& node : out_) std::replace(node.inputs.begin(), node.inputs.end(), out, made);
-    Node cast;
-    cast.name = graph_.value(out).name + "_cast";
-    cast.op_type = "Cast";
-    cast.inputs = {made};
-    cast.outputs = {out};
-    cast.set("to", kOnnxFloat);
-    out_.push_back(std::move(cast));
   }
   graph_.nodes = std::move(out_);
   NARROW_RETURN_IF_ERROR(graph::sort_topologically(graph_));

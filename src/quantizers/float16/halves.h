@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -13,11 +12,11 @@
 namespace narrow::quantizers::float16 {
 
 // Converts one graph and its subgraphs to f16. Float values keep their names and turn f16, except those that a float
-// operator makes. `outer_halves` names the values of enclosing graphs that are f16.
+// operator makes. `outer_types` holds the converted types of the values of enclosing graphs.
 class Converter {
  public:
-  Converter(graph::Graph& graph, const Recipe& recipe, passes::UniqueNames& names, std::set<std::string> outer_halves, bool keep_io)
-      : graph_(graph), recipe_(recipe), names_(names), outer_(std::move(outer_halves)), keep_io_(keep_io) {}
+  Converter(graph::Graph& graph, const Recipe& recipe, passes::UniqueNames& names, std::map<std::string, DType> outer_types, bool keep_io)
+      : graph_(graph), recipe_(recipe), names_(names), outer_(std::move(outer_types)), keep_io_(keep_io) {}
   Status run(std::vector<LayerDecision>& layers);
 
  private:
@@ -31,7 +30,7 @@ class Converter {
   graph::Graph& graph_;
   const Recipe& recipe_;
   passes::UniqueNames& names_;
-  const std::set<std::string> outer_;
+  const std::map<std::string, DType> outer_;
   const bool keep_io_;
   std::vector<bool> node_half_;
   std::vector<std::string> reasons_;

@@ -111,9 +111,13 @@ void drop_folded(Graph& graph, const Plan& plan) {
 }
 
 // Every reader of the file derives the types around Q and DQ by itself; written down they make small files larger.
-void forget_coded_types(Graph& graph) {
+void forget_coded_types(const Graph& original, Graph& graph) {
   for (const Node& node : graph.nodes) {
-    if (node.is("QuantizeLinear")) graph.value(node.outputs[0]).type = {};
+    if (node.is("QuantizeLinear")) {
+      graph.value(node.outputs[0]).type = {};
+      graph::Value& raw = graph.value(node.inputs[0]);
+      if (original.find_value(raw.name) == kNoValue) raw.type = {};
+    }
     if (node.is("DequantizeLinear") && graph.constant(node.inputs[0]) != nullptr) graph.value(node.outputs[0]).type = {};
   }
 }
@@ -183,7 +187,7 @@ Result<Outcome> quantize_static(const Request& request) {
   (void)moved;
   for (std::string& island : targets::describe_islands(graph, *target)) outcome.warnings.push_back(std::move(island));
   outcome.correspondence = same_named_values(request.model->graph, graph);
-  forget_coded_types(graph);
+  forget_coded_types(request.model->graph, graph);
   if (recipe.form == "qoperator") NARROW_RETURN_IF_ERROR(passes::qdq_to_qoperator(prepared.model));
   outcome.model = std::move(prepared.model);
   record(outcome.model, recipe);
