@@ -111,8 +111,8 @@ Status run_constant_of_shape(const Node& node, RunContext& context) {
 
 // ---- Range ----------------------------------------------------------------------------------------------------------
 
-constexpr DTypeSet kRangeTypes = set_of({DType::kF32, DType::kF64, DType::kS16, DType::kS32, DType::kS64});
-using RangeList = TypeList<float, double, std::int16_t, std::int32_t, std::int64_t>;
+using RangeList = Join<FloatList, TypeList<std::int16_t, std::int32_t, std::int64_t>>;
+constexpr DTypeSet kRangeTypes = set_of(RangeList{});
 // Elements that Range may make: more is a mistake in the file, not a model.
 constexpr double kMaxRange = 0x1p38;
 
@@ -124,7 +124,7 @@ Result<std::int64_t> range_count(const Node& node, const Tensor& start, const Te
                                  to_string(t->dtype()), to_string(t->shape())));
     }
   }
-  const T a = *pointer<T>(start), b = *pointer<T>(limit), d = *pointer<T>(delta);
+  const Compute<T> a = load(*pointer<T>(start)), b = load(*pointer<T>(limit)), d = load(*pointer<T>(delta));
   if (d == 0) return corrupt(fmt::format("{}: delta is 0", where(node)));
   const double count = std::ceil((static_cast<double>(b) - static_cast<double>(a)) / static_cast<double>(d));
   if (std::isnan(count) || count > kMaxRange) {
@@ -162,13 +162,13 @@ Status run_range(const Node& node, RunContext& context) {
     status = [&]() -> Status {
       NARROW_TRY(const std::int64_t count, range_count<T>(node, context.input(0), context.input(1), context.input(2)));
       NARROW_TRY(Tensor * y, context.output(0, dtype, std::array{count}));
-      const T start = *pointer<T>(context.input(0)), delta = *pointer<T>(context.input(2));
+      const Compute<T> start = load(*pointer<T>(context.input(0))), delta = load(*pointer<T>(context.input(2)));
       T* out = pointer<T>(*y);
       for (std::int64_t i = 0; i < count; ++i) {
         if constexpr (std::is_integral_v<T>) {
           out[i] = static_cast<T>(static_cast<std::uint64_t>(start) + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(delta));
         } else {
-          out[i] = start + static_cast<T>(i) * delta;
+          out[i] = store<T>(start + static_cast<Compute<T>>(i) * delta);
         }
       }
       return {};
@@ -261,8 +261,7 @@ Status run_one_hot(const Node& node, RunContext& context) {
   Shape shape = indices.shape();
   shape.insert(shape.begin() + axis, depth);
   NARROW_TRY(MovedOutput out, MovedOutput::create(context, 0, values.dtype(), shape));
-  const Tensor off = values;
-  out.copy(off, 0, 0, {{*base::checked_product(shape), 0, 1}});
+  out.copy(values, 0, 0, {{*base::checked_product(shape), 0, 1}});
   std::int64_t inner = 1;
   for (std::size_t d = axis; d < indices.shape().size(); ++d) inner *= indices.shape()[d];
   for (std::int64_t i = 0; i < indices.size(); ++i) {
@@ -279,7 +278,7 @@ Status run_one_hot(const Node& node, RunContext& context) {
 const std::array kOperators = {
     Operator{.name = "Constant", .since = 24, .min_inputs = 0, .max_inputs = 0, .infer = infer_constant, .run = run_constant},
     Operator{.name = "ConstantOfShape", .since = 24, .infer = infer_constant_of_shape, .run = run_constant_of_shape},
-    Operator{.name = "Range", .since = 11, .min_inputs = 3, .max_inputs = 3, .infer = infer_range, .run = run_range},
+    Operator{.name = "Range", .since = 27, .min_inputs = 3, .max_inputs = 3, .infer = infer_range, .run = run_range},
     Operator{.name = "EyeLike", .since = 22, .infer = infer_eye_like, .run = run_eye_like},
     Operator{.name = "OneHot", .since = 11, .min_inputs = 3, .max_inputs = 3, .infer = infer_one_hot, .run = run_one_hot},
 };

@@ -134,6 +134,12 @@ TEST(CumSum, DirectionsAndExclusion) {
   EXPECT_FALSE(run("CumSum", {small_numbers(DType::kF32, {2}, 1), Tensor::scalar<std::int64_t>(1)}).ok());
 }
 
+TEST(CumProd, MultipliesAlong) {
+  EXPECT_EQ(run1("CumProd", {Tensor::from<std::int32_t>({2, 3}, {1, 2, 3, 4, 5, 6}), Tensor::scalar<std::int64_t>(1)}).to_int64(), (Integers{1, 2, 6, 4, 20, 120}));
+  EXPECT_EQ(run1("CumProd", {Tensor::from<float>({3}, {2, 3, 4}), Tensor::scalar<std::int64_t>(0)}, {{"exclusive", std::int64_t{1}}, {"reverse", std::int64_t{1}}}).to_float(),
+            (std::vector<float>{12, 4, 1}));
+}
+
 TEST(Trilu, EveryDiagonal) {
   const Tensor x = fill(DType::kS32, {2, 3, 4}, [](std::int64_t i) { return double(i + 1); });
   for (std::int64_t k : {std::numeric_limits<std::int64_t>::min(), std::int64_t{-5}, std::int64_t{-1}, std::int64_t{0}, std::int64_t{2}, std::int64_t{7}, std::numeric_limits<std::int64_t>::max()}) {

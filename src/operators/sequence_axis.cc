@@ -1,4 +1,4 @@
-// Operators that work along an axis or a diagonal: CumSum, Trilu, ReverseSequence.
+// Operators that work along an axis or a diagonal: CumSum, CumProd, Trilu, ReverseSequence.
 #include <array>
 #include <cstring>
 
@@ -13,7 +13,7 @@ using graph::Node;
 using graph::Type;
 using graph::TypeKind;
 
-// ---- CumSum ---------------------------------------------------------------------------------------------------------
+// ---- CumSum, CumProd ---------------------------------------------------------------------------------------------------------
 
 Result<int> axis_input(const Node& node, const Tensor& axis, int rank) {
   if (!contains(kIndexTypes, axis.dtype()) || axis.size() != 1) {
@@ -22,7 +22,7 @@ Result<int> axis_input(const Node& node, const Tensor& axis, int rank) {
   return normalize_axis(node, axis.to_int64()[0], rank);
 }
 
-Status infer_cum_sum(InferContext& context) {
+Status infer_cumulate(InferContext& context) {
   NARROW_RETURN_IF_ERROR(check_dtype(context, 0, kNumericTypes));
   const Tensor* axis = context.constant(1);
   if (axis != nullptr && context.input(0).ranked) {
@@ -31,7 +31,8 @@ Status infer_cum_sum(InferContext& context) {
   return infer_like_input(context);
 }
 
-Status run_cum_sum(const Node& node, RunContext& context) {
+template <bool product>
+Status run_cumulate(const Node& node, RunContext& context) {
   const Tensor& x = context.input(0);
   if (!contains(kNumericTypes, x.dtype())) return dtype_error(node, x.dtype());
   NARROW_TRY(const int axis, axis_input(node, context.input(1), x.rank()));
@@ -45,10 +46,11 @@ Status run_cum_sum(const Node& node, RunContext& context) {
     parallel_ranges(context.pool(), x.size() / size, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t line = begin; line < end; ++line) {
         const std::int64_t start = line / inner * size * inner + line % inner;
-        Sum sum = 0;
+        Sum sum = product ? 1 : 0;
         for (std::int64_t i = 0; i < size; ++i) {
           const std::int64_t at = start + (reverse ? size - 1 - i : i) * inner;
-          const Sum next = sum + static_cast<Sum>(load(pointer<T>(x)[at]));
+          const auto term = static_cast<Sum>(load(pointer<T>(x)[at]));
+          const Sum next = product ? sum * term : sum + term;
           pointer<T>(*y)[at] = store<T>(static_cast<C>(exclusive ? sum : next));
           sum = next;
         }
@@ -143,7 +145,8 @@ Status run_reverse_sequence(const Node& node, RunContext& context) {
 }
 
 const std::array kOperators = {
-    Operator{.name = "CumSum", .since = 14, .min_inputs = 2, .max_inputs = 2, .infer = infer_cum_sum, .run = run_cum_sum},
+    Operator{.name = "CumSum", .since = 14, .min_inputs = 2, .max_inputs = 2, .infer = infer_cumulate, .run = run_cumulate<false>},
+    Operator{.name = "CumProd", .since = 26, .min_inputs = 2, .max_inputs = 2, .infer = infer_cumulate, .run = run_cumulate<true>},
     Operator{.name = "Trilu", .since = 14, .max_inputs = 2, .infer = infer_trilu, .run = run_trilu},
     Operator{.name = "ReverseSequence", .since = 10, .min_inputs = 2, .max_inputs = 2, .infer = infer_reverse_sequence,
              .run = run_reverse_sequence},

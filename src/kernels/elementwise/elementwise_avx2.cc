@@ -55,7 +55,7 @@ __m256 tanh_ps(__m256 x) {
   const __m256 e = exp_ps(_mm256_add_ps(magnitude, magnitude));
   const __m256 far = _mm256_sub_ps(splat(1.0f), _mm256_div_ps(splat(2.0f), _mm256_add_ps(e, splat(1.0f))));
   const __m256 use_far = _mm256_cmp_ps(magnitude, splat(0.625f), _CMP_GT_OQ);
-  return _mm256_blendv_ps(near, _mm256_or_ps(far, sign), use_far);
+  return _mm256_or_ps(_mm256_blendv_ps(near, far, use_far), sign);  // also where the polynomial loses the sign of -0
 }
 
 __m256 clip_ps(__m256 x, __m256 low, __m256 high) { return _mm256_min_ps(high, _mm256_max_ps(low, x)); }
