@@ -314,6 +314,19 @@ Status drop_consumed_inputs(Node& node, RewriteContext&) {
   return {};
 }
 
+// Opset 1 to 6: one slope a channel, channels being dimension 1 whatever follows.
+Status lift_prelu(Node& node, RewriteContext& context) {
+  const graph::Type& x = context.type_of(node.input(0));
+  const graph::Type& slope = context.type_of(node.input(1));
+  if (slope.rank() != 1 || slope.dims[0].size == 1) return {};
+  if (!x.ranked) return unsupported("slopes per channel need the rank of the input; convert the model to opset 7 or newer");
+  std::vector<std::int64_t> axes;
+  for (int i = 1; i + 1 < x.rank(); ++i) axes.push_back(i);
+  if (axes.empty()) return {};
+  node.inputs[1] = context.emit_before(make_node(node, "slopes", "Unsqueeze", {node.input(1), context.add_ints(node, "axes", axes)}, {}));
+  return {};
+}
+
 Status lift_gemm(Node& node, RewriteContext&) {
   node.erase("broadcast");
   return {};
@@ -396,6 +409,7 @@ const NormaliseRule kRules[] = {
     {"Equal", 7, lift_broadcast, RuleStage::kTyped},
     {"Greater", 7, lift_broadcast, RuleStage::kTyped},
     {"Less", 7, lift_broadcast, RuleStage::kTyped},
+    {"PRelu", 7, lift_prelu, RuleStage::kTyped},
     {"Gemm", 7, lift_gemm},
     {"Concat", 4, concat_axis},
     {"Tile", 6, refuse_tile},

@@ -165,6 +165,20 @@ TEST(Normalise, GroupNormalizationGetsOneScaleAChannel) {
   EXPECT_EQ(group.g().nodes.back().op_type, "GroupNormalization");
 }
 
+TEST(Normalise, BroadcastingBeforeOpset7) {
+  // x is [2,3,1,4]: the slopes belong to its 3 channels, the addend to dimension 1 as its axis says.
+  const Lifted prelu = lift(6, node("PRelu", {"x", "s"}, {"y"}), {float_tensor("s", {3}, {1, 2, 3})});
+  ASSERT_TRUE(prelu.model.ok()) << prelu.model.error().to_string();
+  ASSERT_EQ(prelu.g().nodes.size(), 2u);
+  EXPECT_EQ(prelu.ints(1), (Ints{1, 2}));
+  const Lifted add = lift(6, node("Add", {"x", "s"}, {"y"}, {int_attribute("broadcast", 1), int_attribute("axis", 1)}), {float_tensor("s", {3}, {1, 2, 3})});
+  ASSERT_TRUE(add.model.ok()) << add.model.error().to_string();
+  ASSERT_EQ(add.g().nodes.size(), 2u);
+  EXPECT_EQ(add.ints(1), (Ints{1, 2}));
+  EXPECT_TRUE(add.g().nodes[1].attributes.empty());
+  EXPECT_EQ(lift(6, node("Add", {"x", "s"}, {"y"}, {int_attribute("broadcast", 1)}), {float_tensor("s", {4}, {1, 2, 3, 4})}).g().nodes.size(), 1u);
+}
+
 TEST(Normalise, ReachesIntoSubgraphs) {
   const ProtoMessage branch = make_graph({{node("Squeeze", {"x"}, {"b"}, {ints_attribute("axes", {2})})}, {}, {}, {value_info("b", kFloat, {})}});
   const std::string bytes = make_model({{node("If", {"c"}, {"y"}, {graph_attribute("then_branch", branch), graph_attribute("else_branch", branch)})}, {},
