@@ -188,6 +188,13 @@ TEST(Activation, ParametersAreRead) {
   EXPECT_EQ(run1("HardSigmoid", {x}, {{"alpha", 0.25f}, {"beta", 0.75f}}).to_float(), (std::vector<float>{0.25f, 1}));
 }
 
+TEST(Dropout, IsIdentityUnlessItWouldDrop) {
+  const Tensor x = Tensor::from<float>({2}, {-2, 3});
+  EXPECT_EQ(run1("Dropout", {x, Tensor::scalar(0.5f), Tensor::scalar(false)}).to_float(), x.to_float());
+  EXPECT_EQ(run1("Dropout", {x, Tensor::scalar(0.0f), Tensor::scalar(true)}).to_float(), x.to_float());
+  EXPECT_FALSE(run("Dropout", {x, Tensor::scalar(0.5f), Tensor::scalar(true)}).ok());
+}
+
 TEST(Activation, PReluSlopeBroadcastsToTheChannels) {
   const Tensor x = small_numbers(DType::kF32, {2, 3, 4}, 5), slope = Tensor::from<float>({3, 1}, {0.5f, 2, -1});
   const Tensor y = run1("PRelu", {x, slope});

@@ -2,6 +2,7 @@
 #include <array>
 #include <cstring>
 
+#include "operators/dispatch.h"
 #include "operators/families.h"
 
 namespace narrow::operators {
@@ -26,7 +27,13 @@ Status run_identity(const graph::Node&, RunContext& context) {
   return {};
 }
 
-Status run_dropout(const graph::Node&, RunContext& context) {
+Status run_dropout(const graph::Node& node, RunContext& context) {
+  const bool training = context.has_input(2) && context.input(2).dtype() == DType::kBool && context.input(2).size() == 1 &&
+                        *pointer<std::uint8_t>(context.input(2)) != 0;
+  const bool drops = !context.has_input(1) || context.input(1).size() != 1 || context.input(1).at_as_double(0) != 0;
+  if (training && drops) {
+    return unsupported(fmt::format("{}: Dropout in training mode; export the model for inference", where(node)));
+  }
   context.set_output(0, context.input(0));
   if (context.wants_output(1)) {
     NARROW_TRY(Tensor * mask, context.output(1, DType::kBool, context.input(0).shape()));
