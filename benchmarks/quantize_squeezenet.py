@@ -17,8 +17,6 @@ import time
 import numpy as np
 from common import NARROW, harness, interleaved, median, run_process, table, write_results
 
-CALIBRATION = 200
-
 
 def quantize_with_ort(model, folder, out):
     """Run in a process of its own: ONNX Runtime's documented way, defaults except entropy and per_channel."""
@@ -43,17 +41,14 @@ def quantize_with_ort(model, folder, out):
 
 
 def split_images(work):
-    """Every image whose index is 0 or 2 modulo 5 calibrates (200 of 500), the other 300 test."""
+    """Every image whose index is 0 or 2 modulo 5 calibrates (200 of 500, without labels), the other 300 test."""
     folder = harness.shared("imagenet")
     rows = [r for r in (folder / "labels.tsv").read_text().splitlines() if r and not r.startswith("#")]
     chosen = [index % 5 in (0, 2) for index in range(len(rows))]
+    (work / "calibration" / "images").mkdir(parents=True)
     for row, calibrates in zip(rows, chosen):
-        part = work / ("calibration" if calibrates else "test")
-        (part / "images").mkdir(parents=True, exist_ok=True)
-        name = row.split("\t")[0]
-        shutil.copy(folder / name, part / "images")
-        with open(part / "labels.tsv", "a") as labels:
-            labels.write(row + "\n")
+        if calibrates:
+            shutil.copy(folder / row.split("\t")[0], work / "calibration" / "images")
     return np.array(chosen)
 
 

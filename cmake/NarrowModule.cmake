@@ -53,8 +53,8 @@ function(narrow_module folder)
   endif()
   target_include_directories(${target} ${scope}
     "$<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src;${CMAKE_SOURCE_DIR}/include>" $<INSTALL_INTERFACE:include>)
-  # Header-only libraries never show in the public headers, so who uses the installed package needs none of them.
-  list(TRANSFORM ARG_LINK REPLACE "^(nlohmann_json::.*|tomlplusplus::.*)$" "$<BUILD_INTERFACE:\\1>")
+  # Header-only and absent from the public headers: who uses the installed package needs no JSON library.
+  list(TRANSFORM ARG_LINK REPLACE "^(nlohmann_json::.*)$" "$<BUILD_INTERFACE:\\1>")
   target_link_libraries(${target} ${scope} ${ARG_LINK})
   install(TARGETS ${target} EXPORT narrow-targets)
 

@@ -1,4 +1,4 @@
-# Run by ctest with -D BUILD_DIR, CONSUMER, WORK_DIR, COMPILER, SANITIZE.
+# Run by ctest with -D BUILD_DIR, CONSUMER, MODEL, WORK_DIR, COMPILER, SANITIZE.
 set(prefix ${WORK_DIR}/prefix)
 set(consumer_build ${WORK_DIR}/consumer)
 file(REMOVE_RECURSE ${prefix} ${consumer_build})
@@ -17,7 +17,7 @@ endif()
 run("configuring the consumer" ${CMAKE_COMMAND} -S ${CONSUMER} -B ${consumer_build} -G Ninja
     -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CXX_COMPILER=${COMPILER} ${flags})
 run("building the consumer" ${CMAKE_COMMAND} --build ${consumer_build})
-run("running the consumer" ${consumer_build}/consumer)
+run("running the consumer" ${consumer_build}/consumer ${MODEL})
 
 file(GLOB_RECURSE headers RELATIVE ${prefix}/include ${prefix}/include/*.h)
 list(FILTER headers EXCLUDE REGEX "^narrow/")

@@ -28,7 +28,7 @@ def check(condition, message):
 
 def check_close(what, found, expected, tolerance):
     print(f"{what}: {found:.4f}, expected {expected:.4f} within {tolerance}")
-    check(abs(found - expected) <= tolerance, f"{what}: found {found}, expected {expected} within {tolerance}")
+    check(abs(found - expected) <= tolerance + 1e-9, f"{what}: found {found}, expected {expected} within {tolerance}")
 
 
 def shared(path):
