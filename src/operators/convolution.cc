@@ -1,4 +1,6 @@
-// Conv and ConvTranspose.
+// Conv and ConvTranspose; and in domain "narrow" the Conv that passes/assign_layout makes: attribute channels_last lays
+// data out [N, spatial…, C] (weights stay as in ONNX), input 3 is added to the result, then `activation` (relu, clip,
+// swish, sigmoid, tanh, hard_swish; parameters `alpha`, `beta`) is applied.
 #include <fmt/format.h>
 
 #include <array>
@@ -7,6 +9,7 @@
 #include "kernels/convolution/convolution.h"
 #include "operators/families.h"
 #include "operators/float_io.h"
+#include "operators/layout.h"
 #include "operators/window.h"
 
 namespace narrow::operators {
@@ -18,6 +21,18 @@ using graph::Type;
 using kernels::ConvolutionProblem;
 
 bool transposed(const Node& node) { return node.op_type == "ConvTranspose"; }
+
+Result<kernels::ConvolutionActivation> read_activation(const Node& node) {
+  using Kind = kernels::ConvolutionActivation::Kind;
+  if (node.domain != "narrow") return kernels::ConvolutionActivation{};
+  const std::string name = node.get_string("activation", "");
+  constexpr std::pair<std::string_view, Kind> kKinds[] = {{"", Kind::kNone}, {"relu", Kind::kRelu}, {"clip", Kind::kClip}, {"swish", Kind::kSwish},
+                                                          {"sigmoid", Kind::kSigmoid}, {"tanh", Kind::kTanh}, {"hard_swish", Kind::kHardSwish}};
+  for (const auto& [known, kind] : kKinds) {
+    if (name == known) return kernels::ConvolutionActivation{kind, node.get_float("alpha", 0), node.get_float("beta", 0)};
+  }
+  return corrupt(fmt::format("node '{}' ({}): unknown activation '{}'", node.name, node.op_type, name));
+}
 
 Result<std::int64_t> read_group(const Node& node) {
   const std::int64_t group = node.get_int("group", 1);
@@ -58,7 +73,8 @@ Status check_rank(const Node& node, const char* what, int found, int expected) {
 
 Status infer_convolution(InferContext& context) {
   const Node& node = context.node();
-  const Type& x = context.input(0);
+  Type x = context.input(0);
+  if (channels_last(node)) x.dims = to_channels_first(std::move(x.dims));
   const Type& w = context.input(1);
   const Type& b = context.input(2);
   NARROW_TRY(const std::int64_t group, read_group(node));
@@ -97,6 +113,7 @@ Status infer_convolution(InferContext& context) {
       std::copy(spatial.begin(), spatial.end(), y.dims.begin() + 2);
     }
   }
+  if (channels_last(node)) y.dims = to_channels_last(std::move(y.dims));
   context.set_output(0, std::move(y));
   return {};
 }
@@ -109,10 +126,12 @@ class ConvolutionKernel final : public Kernel {
     kernel->threads_ = context.threads;
     NARROW_TRY(kernel->group_, read_group(*context.node));
     NARROW_TRY(kernel->attributes_, read_window(*context.node));
+    NARROW_TRY(kernel->activation_, read_activation(*context.node));
     if (const Tensor* w = context.constants[1]) kernel->weight_ = *w;
     const auto shape = context.input_types[0].static_shape();
     if (shape && kernel->weight_.defined()) {
-      NARROW_TRY(const ConvolutionProblem problem, kernel->problem_of(*shape, kernel->weight_.shape(), context.node->input(2) != graph::kNoValue));
+      NARROW_TRY(const ConvolutionProblem problem, kernel->problem_of(*shape, kernel->weight_.shape(), context.node->input(2) != graph::kNoValue,
+                                                                                context.node->input(3) != graph::kNoValue));
       NARROW_RETURN_IF_ERROR(kernel->ready(problem));
     }
     return std::unique_ptr<Kernel>(std::move(kernel));
@@ -121,24 +140,32 @@ class ConvolutionKernel final : public Kernel {
   Status run(RunContext& context) override {
     const Tensor& x = context.input(0);
     const Tensor& w = context.input(1);
-    NARROW_TRY(const ConvolutionProblem problem, problem_of(x.shape(), w.shape(), context.has_input(2)));
+    NARROW_TRY(const ConvolutionProblem problem, problem_of(x.shape(), w.shape(), context.has_input(2), context.has_input(3)));
     if (problem.has_bias && context.input(2).size() != problem.out_channels) {
       return invalid_argument(fmt::format("node '{}' ({}): the bias has {} elements, expected {}", node_.name, node_.op_type, context.input(2).size(), problem.out_channels));
     }
     Shape shape = {problem.batch, problem.out_channels};
     for (const kernels::Window& axis : problem.axes) shape.push_back(axis.out);
+    if (problem.channels_last) shape = to_channels_last(std::move(shape));
+    if (problem.has_residual && context.input(3).shape() != shape) {
+      return invalid_argument(fmt::format("node '{}' ({}): the residual has shape {}, expected {}", node_.name, node_.op_type, to_string(context.input(3).shape()), to_string(shape)));
+    }
     NARROW_TRY(FloatOutput y, FloatOutput::create(context, 0, x.dtype(), shape));
     if (y.size() == 0) return {};
     NARROW_TRY(const FloatInput source, FloatInput::open(x, "the input"));
-    FloatInput weights, bias;
+    FloatInput weights, bias, residual;
     if (!weight_.defined()) {
       NARROW_TRY(weights, FloatInput::open(w, "the weight"));
     }
     if (problem.has_bias) {
       NARROW_TRY(bias, FloatInput::open(context.input(2), "the bias"));
     }
+    if (problem.has_residual) {
+      NARROW_TRY(residual, FloatInput::open(context.input(3), "the residual"));
+    }
     NARROW_RETURN_IF_ERROR(ready(problem));
-    NARROW_RETURN_IF_ERROR(made_.front().second->run(source.data(), weights.data(), bias.data(), y.data(), context.pool()));
+    const kernels::ConvolutionArguments arguments = {source.data(), weights.data(), bias.data(), residual.data(), y.data()};
+    NARROW_RETURN_IF_ERROR(made_.front().second->run(arguments, context.pool()));
     y.store();
     return {};
   }
@@ -149,7 +176,9 @@ class ConvolutionKernel final : public Kernel {
   // Shapes that alternate (a few sequence lengths, batch sizes) keep their packed weights; rarer ones are made anew.
   static constexpr std::size_t kKept = 4;
 
-  Result<ConvolutionProblem> problem_of(const Shape& x, const Shape& w, bool has_bias) const {
+  Result<ConvolutionProblem> problem_of(Shape x, const Shape& w, bool has_bias, bool has_residual) const {
+    const bool last = channels_last(node_);
+    if (last) x = to_channels_first(std::move(x));
     if (x.size() < 3 || w.size() != x.size()) {
       return invalid_argument(fmt::format("node '{}' ({}): input {} and weight {} have ranks that do not fit", node_.name, node_.op_type, to_string(x), to_string(w)));
     }
@@ -161,7 +190,10 @@ class ConvolutionKernel final : public Kernel {
     problem.groups = group_;
     problem.transposed = transposed(node_);
     problem.out_channels = problem.transposed ? w[1] * group_ : w[0];
+    problem.channels_last = last;
     problem.has_bias = has_bias;
+    problem.has_residual = has_residual;
+    problem.activation = activation_;
     NARROW_TRY(problem.axes, problem.transposed ? resolve_transposed_window(node_, attributes_, in, kernel)
                                                 : resolve_window(node_, attributes_, in, kernel));
     return problem;
@@ -189,6 +221,7 @@ class ConvolutionKernel final : public Kernel {
   int threads_ = 1;
   std::int64_t group_ = 1;
   WindowAttributes attributes_;
+  kernels::ConvolutionActivation activation_;
   Tensor weight_;  // defined when constant
   std::list<std::pair<ConvolutionProblem, std::unique_ptr<kernels::Convolution>>> made_;
 };
@@ -203,6 +236,8 @@ const std::array kOperators = {
              .prepare = ConvolutionKernel::prepare, .quant = kConvRule},
     Operator{.name = "ConvTranspose", .since = 22, .min_inputs = 2, .max_inputs = 3, .infer = infer_convolution,
              .prepare = ConvolutionKernel::prepare, .quant = kConvTransposeRule},
+    Operator{.name = "Conv", .domain = "narrow", .min_inputs = 2, .max_inputs = 4, .infer = infer_convolution,
+             .prepare = ConvolutionKernel::prepare},
 };
 
 }  // namespace

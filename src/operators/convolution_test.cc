@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
 #include "operators/run_node.h"
 
 namespace narrow::operators {
@@ -47,6 +51,43 @@ std::vector<double> oracle(const Case& c, const Tensor& x, const Tensor& w, cons
   return y;
 }
 
+// The same convolution in domain "narrow": data channels-last, a residual added, then each activation.
+void check_channels_last(graph::Node node, std::vector<Tensor> inputs, const std::vector<double>& want, const Shape& shape) {
+  std::mt19937 random(8);
+  const Tensor residual = random_tensor(shape, random);
+  inputs[0] = channels_last(inputs[0]);
+  inputs.push_back(channels_last(residual));
+  node.domain = "narrow";
+  node.inputs = {0, 1, 2, 3};
+  node.set("channels_last", std::int64_t{1});
+  const std::tuple<const char*, float, float, double (*)(double)> activations[] = {
+      {"", 0.0f, 0.0f, [](double v) { return v; }},
+      {"relu", 0.1f, 0.0f, [](double v) { return v < 0 ? 0.1 * v : v; }},
+      {"clip", -0.5f, 0.75f, [](double v) { return std::clamp(v, -0.5, 0.75); }},
+      {"swish", 1.0f, 0.0f, [](double v) { return v / (1 + std::exp(-v)); }},
+      {"sigmoid", 0.0f, 0.0f, [](double v) { return 1 / (1 + std::exp(-v)); }},
+      {"tanh", 0.0f, 0.0f, [](double v) { return std::tanh(v); }},
+      {"hard_swish", 0.0f, 0.0f, [](double v) { return v * std::clamp(v / 6 + 0.5, 0.0, 1.0); }},
+  };
+  for (const auto& [name, alpha, beta, function] : activations) {
+    node.set("activation", std::string(name));
+    node.set("alpha", alpha);
+    node.set("beta", beta);
+    auto y = run_node(node, inputs);
+    ASSERT_TRUE(y.ok()) << y.error().to_string();
+    Tensor expected = *Tensor::create(DType::kF32, shape);
+    for (std::size_t i = 0; i < want.size(); ++i) expected.mutable_data<float>()[i] = static_cast<float>(function(want[i] + residual.data<float>()[i]));
+    expected = channels_last(expected);
+    ASSERT_EQ((*y)[0].shape(), expected.shape());
+    for (std::size_t i = 0; i < want.size(); ++i) ASSERT_NEAR((*y)[0].data<float>()[i], expected.data<float>()[i], 3e-5) << name << " at " << i;
+  }
+  std::vector<graph::Type> types;
+  for (const Tensor& t : inputs) types.push_back(t.defined() ? graph::Type::of(t) : graph::Type());
+  auto inferred = infer_node(node, types);
+  ASSERT_TRUE(inferred.ok()) << inferred.error().to_string();
+  EXPECT_EQ((*inferred)[0].static_shape(), channels_last(residual).shape());
+}
+
 void check(const Case& c, const Shape& expected_shape) {
   SCOPED_TRACE("x " + to_string(c.x) + " w " + to_string(c.w) + " group " + std::to_string(c.group));
   std::mt19937 random(7);
@@ -63,6 +104,7 @@ void check(const Case& c, const Shape& expected_shape) {
   ASSERT_EQ((*y)[0].shape(), expected_shape);
   const std::vector<double> want = oracle(c, x, w, b, expected_shape);
   for (std::size_t i = 0; i < want.size(); ++i) ASSERT_NEAR((*y)[0].data<float>()[i], want[i], 2e-5) << "at " << i;
+  if (!c.transposed) check_channels_last(node, {x, w, b}, want, expected_shape);
   graph::Node bare = node;
   if (!c.bias) bare.inputs.resize(2);
   auto types = infer_node(bare, {graph::Type::of(x), graph::Type::of(w), b.defined() ? graph::Type::of(b) : graph::Type()});
@@ -80,6 +122,12 @@ TEST(Conv, MatchesItsDefinition) {
   check({.x = {1, 3, 15, 15}, .w = {4, 3, 3, 3}, .strides = {3, 2}, .dilations = {2, 4}, .pads = {1, 2, 3, 4}}, {1, 4, 5, 7});
   check({.x = {2, 4, 30}, .w = {3, 4, 5}, .strides = {2}, .dilations = {3}, .pads = {4, 1}}, {2, 3, 12});
   check({.x = {1, 2, 5, 6, 7}, .w = {4, 2, 3, 2, 3}, .strides = {2, 1, 2}, .pads = {1, 1, 1, 1, 0, 1}}, {1, 4, 3, 6, 4});
+  check({.x = {1, 64, 1}, .w = {32, 64, 1}, .bias = false}, {1, 32, 1});  // shapes that fit both layouts
+  check({.x = {1, 32, 1, 1}, .w = {16, 32, 1, 1}}, {1, 16, 1, 1});
+  check({.x = {1, 64, 6, 5}, .w = {1, 64, 1, 1}}, {1, 1, 6, 5});
+  check({.x = {1, 16, 6, 5}, .w = {1, 16, 3, 3}, .pads = {1, 1, 1, 1}}, {1, 1, 6, 5});
+  check({.x = {1, 1, 6, 5}, .w = {16, 1, 3, 3}, .pads = {1, 1, 1, 1}}, {1, 16, 6, 5});
+  check({.x = {1, 1, 6, 1}, .w = {1, 1, 3, 1}}, {1, 1, 4, 1});
   check({.x = {1, 2, 3, 4, 3, 3}, .w = {2, 2, 2, 2, 1, 3}}, {1, 2, 2, 3, 3, 1});  // rank 4: beyond oneDNN
 }
 
@@ -91,6 +139,19 @@ TEST(ConvTranspose, MatchesItsDefinition) {
   check({.x = {1, 2, 9}, .w = {2, 3, 4}, .strides = {2}, .bias = false, .transposed = true}, {1, 3, 20});
   check({.x = {1, 2, 3, 3, 3}, .w = {2, 2, 2, 3, 2}, .strides = {2, 1, 1}, .transposed = true}, {1, 2, 6, 5, 4});
   check({.x = {1, 4, 5, 5}, .w = {4, 1, 3, 3}, .group = 4, .strides = {2, 2}, .transposed = true}, {1, 4, 11, 11});
+}
+
+// Both layouts describe this data alike, and both run in one process.
+TEST(Conv, LayoutsThatLookAlikeStayApart) {
+  std::mt19937 random(4);
+  const Tensor x = random_tensor({1, 512, 1}, random), w = random_tensor({256, 512, 1}, random);
+  graph::Node node = make_node("Conv", 2, 1);
+  auto first = run_node(node, {x, w});
+  node.domain = "narrow";
+  node.set("channels_last", std::int64_t{1});
+  auto last = run_node(node, {channels_last(x), w});
+  ASSERT_TRUE(first.ok() && last.ok());
+  for (std::int64_t i = 0; i < 256; ++i) ASSERT_NEAR((*last)[0].data<float>()[i], (*first)[0].data<float>()[i], 1e-4);
 }
 
 TEST(Conv, AutoPad) {

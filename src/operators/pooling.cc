@@ -1,12 +1,15 @@
-// MaxPool, AveragePool, LpPool and the global pools.
+// MaxPool, AveragePool, LpPool and the global pools; in domain "narrow" those that passes/assign_layout makes of them,
+// the same but for data laid out [N, spatial…, C] and f32 only.
 #include "kernels/pooling/pooling.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "operators/families.h"
 #include "operators/float_io.h"
+#include "operators/layout.h"
 #include "operators/window.h"
 
 namespace narrow::operators {
@@ -32,7 +35,8 @@ Status check_rank(const Node& node, int rank) {
 
 Status infer_pool(InferContext& context) {
   const Node& node = context.node();
-  const Type& x = context.input(0);
+  Type x = context.input(0);
+  if (channels_last(node)) x.dims = to_channels_first(std::move(x.dims));
   NARROW_TRY(const WindowAttributes attributes, read_window(node));
   if (attributes.kernel.empty()) return corrupt(fmt::format("node '{}' ({}) has no kernel_shape", node.name, node.op_type));
   if (node.op_type == "LpPool") {
@@ -46,6 +50,7 @@ Status infer_pool(InferContext& context) {
     NARROW_TRY(const std::vector<Dim> spatial, window_output_dims(node, attributes, std::span(x.dims).subspan(2), {}, false));
     y.dims.insert(y.dims.end(), spatial.begin(), spatial.end());
   }
+  if (channels_last(node)) y.dims = to_channels_last(std::move(y.dims));
   if (node.output(1) != graph::kNoValue) {
     Type indices = y;
     indices.kind = graph::TypeKind::kTensor;
@@ -113,13 +118,53 @@ class PoolKernel final : public Kernel {
   WindowAttributes attributes_;
 };
 
+class ChannelsLastPoolKernel final : public Kernel {
+ public:
+  static Result<std::unique_ptr<Kernel>> prepare(const PrepareContext& context) {
+    auto kernel = std::make_unique<ChannelsLastPoolKernel>();
+    kernel->node_ = *context.node;
+    NARROW_TRY(kernel->attributes_, read_window(*context.node));
+    return std::unique_ptr<Kernel>(std::move(kernel));
+  }
+
+  Status run(RunContext& context) override {
+    const Tensor& x = context.input(0);
+    NARROW_RETURN_IF_ERROR(check_rank(node_, x.rank()));
+    if (x.dtype() != DType::kF32) return unsupported(fmt::format("the input is {}, expected f32", to_string(x.dtype())));
+    const bool global = node_.op_type == "GlobalAveragePool" || node_.op_type == "GlobalMaxPool";
+    const bool max = node_.op_type == "MaxPool" || node_.op_type == "GlobalMaxPool";
+    const std::span<const std::int64_t> spatial = std::span(x.shape()).subspan(1, x.shape().size() - 2);
+    if (spatial.size() > kernels::kMaxPoolRank) return unsupported(fmt::format("the input has rank {}, expected at most {}", x.rank(), kernels::kMaxPoolRank + 2));
+    std::vector<Window> axes;
+    if (global) {
+      for (std::int64_t size : spatial) axes.push_back({.in = size, .out = 1, .kernel = std::max<std::int64_t>(1, size)});
+    } else {
+      NARROW_TRY(axes, resolve_window(node_, attributes_, spatial));
+    }
+    Shape shape = {x.shape().front()};
+    for (const Window& axis : axes) shape.push_back(axis.out);
+    shape.push_back(x.shape().back());
+    NARROW_TRY(Tensor * y, context.output(0, DType::kF32, shape));
+    if (y->size() == 0) return {};
+    const bool counting = !global && node_.get_int("count_include_pad", 0) != 0;
+    kernels::pool_channels_last_f32(max ? kernels::PoolKind::kMax : counting ? kernels::PoolKind::kAverageCountingPadding : kernels::PoolKind::kAverage,
+                                    x.data<float>().data(), shape.front(), axes, shape.back(), y->mutable_data<float>().data(), context.pool());
+    return {};
+  }
+
+ private:
+  Node node_;
+  WindowAttributes attributes_;
+};
+
 // ---- global ----
 
 Status infer_global(InferContext& context) {
   Type y = context.input(0);
   if (y.ranked) {
     NARROW_RETURN_IF_ERROR(check_rank(context.node(), y.rank()));
-    for (std::size_t i = 2; i < y.dims.size(); ++i) y.dims[i] = Dim(1);
+    const std::size_t first = channels_last(context.node()) ? 1 : 2;
+    for (std::size_t i = 0; i + 2 < y.dims.size(); ++i) y.dims[first + i] = Dim(1);
   }
   context.set_output(0, std::move(y));
   return {};
@@ -153,6 +198,10 @@ Status run_global(const Node& node, RunContext& context) {
   return {};
 }
 
+constexpr Operator channels_last_row(std::string_view name, Status (*infer)(InferContext&)) {
+  return {.name = name, .domain = "narrow", .infer = infer, .prepare = ChannelsLastPoolKernel::prepare};
+}
+
 constexpr QuantRule kTransportRule = {.role = QuantRole::kTransport};
 constexpr QuantRule kFollowRule = {.role = QuantRole::kFollow};
 
@@ -163,6 +212,10 @@ const std::array kOperators = {
     Operator{.name = "GlobalMaxPool", .since = 22, .infer = infer_global, .run = run_global, .quant = kTransportRule},
     Operator{.name = "GlobalAveragePool", .since = 22, .infer = infer_global, .run = run_global, .quant = kFollowRule},
     Operator{.name = "GlobalLpPool", .since = 22, .infer = infer_global, .run = run_global},
+    channels_last_row("MaxPool", infer_pool),
+    channels_last_row("AveragePool", infer_pool),
+    channels_last_row("GlobalMaxPool", infer_global),
+    channels_last_row("GlobalAveragePool", infer_global),
 };
 
 }  // namespace

@@ -125,6 +125,37 @@ TEST(Pool, MatchesEnumeratedWindows) {
   }
 }
 
+TEST(Pool, ChannelsLastAgrees) {
+  std::mt19937 random(12);
+  for (Case c : kCases)
+    for (std::int64_t channels : {1, 3, 16, 37}) {
+      c.x[1] = channels;
+      const Tensor x = random_tensor(c.x, random);
+      const auto agree = [&](const char* op, Attributes attributes) {
+        SCOPED_TRACE(std::string(op) + " " + to_string(c.x));
+        graph::Node node = make_node(op, 1, 1, attributes);
+        auto want = run_node(node, {x});
+        node.domain = "narrow";
+        node.set("channels_last", std::int64_t{1});
+        auto found = run_node(node, {channels_last(x)});
+        ASSERT_TRUE(want.ok() && found.ok()) << found.error().to_string();
+        const Tensor expected = channels_last((*want)[0]);
+        ASSERT_EQ((*found)[0].shape(), expected.shape());
+        for (std::int64_t i = 0; i < expected.size(); ++i) ASSERT_NEAR((*found)[0].data<float>()[i], expected.data<float>()[i], 1e-5);
+        auto types = infer_node(node, {graph::Type::of(channels_last(x))});
+        ASSERT_TRUE(types.ok());
+        EXPECT_EQ((*types)[0].static_shape(), expected.shape());
+      };
+      Attributes counting = attributes_of(c);
+      counting.emplace_back("count_include_pad", std::int64_t{1});
+      agree("MaxPool", attributes_of(c));
+      agree("AveragePool", attributes_of(c));
+      agree("AveragePool", counting);
+      agree("GlobalAveragePool", {});
+      agree("GlobalMaxPool", {});
+    }
+}
+
 TEST(MaxPool, CodesAndColumnMajorIndices) {
   const Tensor codes = Tensor::from<std::int8_t>({1, 1, 2, 3}, {-5, -7, -9, -128, -6, -3});
   auto y = run_node(make_node("MaxPool", 1, 2, {{"kernel_shape", Ints{2, 2}}, {"storage_order", std::int64_t{1}}}), {codes});

@@ -64,4 +64,17 @@ inline Tensor random_tensor(Shape shape, std::mt19937& random, float low = -1.0f
   return tensor;
 }
 
+// [N, C, spatial…] -> [N, spatial…, C].
+inline Tensor channels_last(const Tensor& from) {
+  const std::int64_t batch = from.shape()[0], channels = from.shape()[1], inner = from.size() / (batch * channels);
+  Shape shape = from.shape();
+  shape.erase(shape.begin() + 1);
+  shape.push_back(channels);
+  Tensor to = *Tensor::create(DType::kF32, shape);
+  for (std::int64_t n = 0; n < batch; ++n)
+    for (std::int64_t k = 0; k < channels; ++k)
+      for (std::int64_t i = 0; i < inner; ++i) to.mutable_data<float>()[(n * inner + i) * channels + k] = from.data<float>()[(n * channels + k) * inner + i];
+  return to;
+}
+
 }  // namespace narrow::operators::testing

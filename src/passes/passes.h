@@ -3,6 +3,8 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "graph/graph.h"
@@ -23,5 +25,19 @@ Result<int> fold_gemm_factors(graph::Graph& graph);
 
 // Removes Identity, Dropout, Reshape to the same shape, Transpose pairs that cancel, Cast to the same type, pads of 0.
 Result<int> remove_no_ops(graph::Graph& graph);
+
+// ---- for running: these leave operators of domain "narrow", which no exporter writes ----
+
+using NameSet = std::unordered_set<std::string>;
+using NameMap = std::unordered_map<std::string, std::string>;
+
+// Conv with constant weights takes in the Relu, LeakyRelu, Clip, Sigmoid, Tanh, HardSwish or x * sigmoid(x) that follows
+// it, and a residual Add before that. Values named in `keep` survive. Meant to be followed by assign_layout: row-major
+// convolutions gain nothing from it. Returns the number of nodes fused.
+Result<int> fuse_convolution(graph::Graph& graph, const NameSet& keep = {});
+
+// Lays the data of f32 convolutions, and of what lies between them, out channels-last. Returns, by name, which value
+// holds the same numbers as a value of the model in the other order (it may be the only one left that does).
+Result<NameMap> assign_layout(graph::Graph& graph);
 
 }  // namespace narrow::passes

@@ -1,6 +1,22 @@
 #include "kernels/convolution/convolution.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace narrow::kernels {
+
+float ConvolutionActivation::operator()(float v) const {
+  switch (kind) {
+    case Kind::kNone: return v;
+    case Kind::kRelu: return v < 0 ? alpha * v : v;
+    case Kind::kClip: return std::min(std::max(v, alpha), beta);
+    case Kind::kSwish: return v / (1 + std::exp(-alpha * v));
+    case Kind::kSigmoid: return 1 / (1 + std::exp(-v));
+    case Kind::kTanh: return std::tanh(v);
+    case Kind::kHardSwish: return v * std::clamp(v / 6 + 0.5f, 0.0f, 1.0f);
+  }
+  return v;
+}
 
 Result<std::unique_ptr<Convolution>> Convolution::create(const ConvolutionProblem& problem, const float* weights,
                                                          int threads) {

@@ -18,6 +18,18 @@ Dims strides_of(const Dims& dims) {
 }
 
 memory::desc plain(const Dims& dims) { return {dims, memory::data_type::f32, strides_of(dims)}; }
+
+// [batch, channels, spatial…] of which the channels lie closest together.
+memory::desc channels_last(const Dims& dims) {
+  Dims order = dims;
+  order.erase(order.begin() + 1);
+  order.push_back(dims[1]);
+  Dims strides = strides_of(order);
+  strides.insert(strides.begin() + 1, strides.back());
+  strides.pop_back();
+  return {dims, memory::data_type::f32, strides};
+}
+
 memory::desc any(const Dims& dims) { return {dims, memory::data_type::f32, memory::format_tag::any}; }
 
 // The caller's weights as oneDNN names their dimensions: [groups,] out, in, kernel….
@@ -57,22 +69,25 @@ class OnednnConvolution final : public Convolution {
       const std::int64_t small = p.transposed ? axis.in : axis.out, large = p.transposed ? axis.out : axis.in;
       end.push_back((small - 1) * axis.stride + axis.extent() - large - axis.pad_begin);
     }
-    source_user_ = plain(source);
-    destination_user_ = plain(destination);
+    source_user_ = p.channels_last ? channels_last(source) : plain(source);
+    destination_user_ = p.channels_last ? channels_last(destination) : plain(destination);
+    add_post_operations(p);
     weights_user_ = weights_desc(p);
     if (p.has_bias) bias_ = plain({p.out_channels});
-    const memory::desc weights_any = any(weights_user_.dims());
-    // Depthwise on row-major images falls to a scalar loop inside oneDNN: there two reorders pay.
-    const bool reorder = p.groups > 1 && p.groups == p.in_channels;
-    const memory::desc source_desc = reorder ? any(source) : source_user_;
-    const memory::desc destination_desc = reorder ? any(destination) : destination_user_;
-    if (p.transposed) {
-      prepare<dnnl::deconvolution_forward>(dnnl::algorithm::deconvolution_direct, source_desc, weights_any, destination_desc, stride,
+    const auto prepare_as = [&](const memory::desc& source_desc, const memory::desc& destination_desc) {
+      if (p.transposed) {
+        prepare<dnnl::deconvolution_forward>(dnnl::algorithm::deconvolution_direct, source_desc, any(weights_user_.dims()), destination_desc, stride,
+                                             dilation, begin, end);
+      } else {
+        prepare<dnnl::convolution_forward>(dnnl::algorithm::convolution_auto, source_desc, any(weights_user_.dims()), destination_desc, stride,
                                            dilation, begin, end);
-    } else {
-      prepare<dnnl::convolution_forward>(dnnl::algorithm::convolution_auto, source_desc, weights_any, destination_desc, stride,
-                                         dilation, begin, end);
-    }
+      }
+    };
+    // Depthwise on row-major images is one tiny product a channel inside oneDNN: there two reorders pay. So they do
+    // wherever it has nothing for the caller's layout but its reference loops.
+    const bool reorder = !p.channels_last && p.groups > 1 && p.groups == p.in_channels;
+    if (!reorder) prepare_as(source_user_, destination_user_);
+    if (reorder || name_.starts_with("ref")) prepare_as(any(source), any(destination));
     if (source_desc_ != source_user_) {
       source_reorder_ = dnnl::reorder(onednn::memory_of(source_user_, nullptr), onednn::memory_of(source_desc_, nullptr));
       source_packed_ = memory(source_desc_, onednn::engine());
@@ -90,20 +105,22 @@ class OnednnConvolution final : public Convolution {
     onednn::stream().wait();
   }
 
-  Status run(const float* source, const float* weights, const float* bias, float* destination,
-             base::ThreadPool&) override {
+  Status run(const ConvolutionArguments& a, base::ThreadPool&) override {
     return onednn::guarded("convolution", [&] {
       const onednn::ThreadScope scope(threads_);
       dnnl::stream& stream = onednn::stream();
       const bool fixed = weights_packed_.has_value();
-      if (!fixed) pack(weights);
-      memory from = onednn::memory_of(source_user_, source), to = onednn::memory_of(destination_user_, destination);
+      if (!fixed) pack(a.weights);
+      memory from = onednn::memory_of(source_user_, a.source), to = onednn::memory_of(destination_user_, a.destination);
       if (source_reorder_) source_reorder_->execute(stream, from, *source_packed_);
       std::unordered_map<int, memory> arguments = {
           {DNNL_ARG_SRC, source_reorder_ ? *source_packed_ : from},
           {DNNL_ARG_WEIGHTS, *weights_packed_},
           {DNNL_ARG_DST, destination_reorder_ ? *destination_packed_ : to}};
-      if (bias_) arguments.emplace(DNNL_ARG_BIAS, onednn::memory_of(*bias_, bias));
+      if (bias_) arguments.emplace(DNNL_ARG_BIAS, onednn::memory_of(*bias_, a.bias));
+      if (has_residual_) {
+        arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, onednn::memory_of(destination_user_, a.residual));
+      }
       primitive_.execute(stream, arguments);
       if (destination_reorder_) destination_reorder_->execute(stream, *destination_packed_, to);
       stream.wait();
@@ -114,6 +131,24 @@ class OnednnConvolution final : public Convolution {
   std::string describe() const override { return "onednn:" + name_; }
 
  private:
+  void add_post_operations(const ConvolutionProblem& p) {
+    dnnl::post_ops operations;
+    has_residual_ = p.has_residual;
+    if (p.has_residual) operations.append_binary(dnnl::algorithm::binary_add, destination_user_);
+    using Kind = ConvolutionActivation::Kind;
+    const ConvolutionActivation& a = p.activation;
+    switch (a.kind) {
+      case Kind::kNone: break;
+      case Kind::kRelu: operations.append_eltwise(1, dnnl::algorithm::eltwise_relu, a.alpha, 0); break;
+      case Kind::kClip: operations.append_eltwise(1, dnnl::algorithm::eltwise_clip, a.alpha, a.beta); break;
+      case Kind::kSwish: operations.append_eltwise(1, dnnl::algorithm::eltwise_swish, a.alpha, 0); break;
+      case Kind::kSigmoid: operations.append_eltwise(1, dnnl::algorithm::eltwise_logistic, 0, 0); break;
+      case Kind::kTanh: operations.append_eltwise(1, dnnl::algorithm::eltwise_tanh, 0, 0); break;
+      case Kind::kHardSwish: operations.append_eltwise(1, dnnl::algorithm::eltwise_hardswish, 0, 0); break;
+    }
+    attributes_.set_post_ops(operations);
+  }
+
   template <typename Primitive>
   void prepare(dnnl::algorithm algorithm, const memory::desc& source, const memory::desc& weights, const memory::desc& destination, const Dims& stride,
                const Dims& dilation, const Dims& begin, const Dims& end) {
@@ -121,7 +156,7 @@ class OnednnConvolution final : public Convolution {
     const typename Primitive::desc desc =
         bias_ ? typename Primitive::desc(kind, algorithm, source, weights, *bias_, destination, stride, dilation, begin, end)
               : typename Primitive::desc(kind, algorithm, source, weights, destination, stride, dilation, begin, end);
-    const typename Primitive::primitive_desc primitive_desc(desc, onednn::engine());
+    const typename Primitive::primitive_desc primitive_desc(desc, attributes_, onednn::engine());
     primitive_ = Primitive(primitive_desc);
     weights_desc_ = primitive_desc.weights_desc();
     source_desc_ = primitive_desc.src_desc();
@@ -132,6 +167,8 @@ class OnednnConvolution final : public Convolution {
   int threads_;
   memory::desc source_user_, destination_user_, weights_user_, source_desc_, destination_desc_, weights_desc_;
   std::optional<memory::desc> bias_;
+  bool has_residual_ = false;
+  dnnl::primitive_attr attributes_;
   dnnl::primitive primitive_;
   std::optional<dnnl::reorder> source_reorder_, destination_reorder_;
   std::optional<memory> source_packed_, destination_packed_, weights_packed_;

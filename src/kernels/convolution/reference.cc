@@ -21,12 +21,11 @@ class ReferenceConvolution final : public Convolution {
     if (weights != nullptr) weights_.assign(weights, weights + p_.in_channels * (p_.out_channels / p_.groups) * taps_);
   }
 
-  Status run(const float* source, const float* weights, const float* bias, float* destination,
-             base::ThreadPool& pool) override {
-    const float* w = weights_.empty() ? weights : weights_.data();
+  Status run(const ConvolutionArguments& a, base::ThreadPool& pool) override {
+    const float* w = weights_.empty() ? a.weights : weights_.data();
     pool.parallel_for(static_cast<std::size_t>(p_.batch * p_.groups), [&](std::size_t job, int) {
       const std::int64_t n = static_cast<std::int64_t>(job) / p_.groups, g = static_cast<std::int64_t>(job) % p_.groups;
-      run_group(source, w, bias, destination, n, g);
+      run_group(a, w, n, g);
     });
     return {};
   }
@@ -51,12 +50,17 @@ class ReferenceConvolution final : public Convolution {
     return index;
   }
 
-  void run_group(const float* source, const float* w, const float* bias, float* destination, std::int64_t n,
-                 std::int64_t g) const {
+  void run_group(const ConvolutionArguments& a, const float* w, std::int64_t n, std::int64_t g) const {
     const std::int64_t ic = p_.in_channels / p_.groups, oc = p_.out_channels / p_.groups;
-    const float* x = source + (n * p_.in_channels + g * ic) * ins_;
-    float* y = destination + (n * p_.out_channels + g * oc) * outs_;
-    for (std::int64_t o = 0; o < oc; ++o) std::fill_n(y + o * outs_, outs_, p_.has_bias ? bias[g * oc + o] : 0.0f);
+    // Steps between positions and between channels.
+    const std::int64_t x_step = p_.channels_last ? p_.in_channels : 1, x_channel = p_.channels_last ? 1 : ins_;
+    const std::int64_t y_step = p_.channels_last ? p_.out_channels : 1, y_channel = p_.channels_last ? 1 : outs_;
+    const float* x = a.source + n * p_.in_channels * ins_ + g * ic * x_channel;
+    const std::int64_t y_start = n * p_.out_channels * outs_ + g * oc * y_channel;
+    float* y = a.destination + y_start;
+    for (std::int64_t o = 0; o < oc; ++o) {
+      for (std::int64_t at = 0; at < outs_; ++at) y[o * y_channel + at * y_step] = p_.has_bias ? a.bias[g * oc + o] : 0.0f;
+    }
     for (std::int64_t near = 0; near < (p_.transposed ? ins_ : outs_); ++near) {
       for (std::int64_t tap = 0; tap < taps_; ++tap) {
         const std::int64_t far = far_index(near, tap);
@@ -66,10 +70,16 @@ class ReferenceConvolution final : public Convolution {
           float sum = 0;
           for (std::int64_t i = 0; i < ic; ++i) {
             const std::int64_t at = p_.transposed ? (g * ic + i) * oc + o : (g * oc + o) * ic + i;
-            sum += x[i * ins_ + in] * w[at * taps_ + tap];
+            sum += x[i * x_channel + in * x_step] * w[at * taps_ + tap];
           }
-          y[o * outs_ + out] += sum;
+          y[o * y_channel + out * y_step] += sum;
         }
+      }
+    }
+    for (std::int64_t o = 0; o < oc; ++o) {
+      for (std::int64_t at = 0; at < outs_; ++at) {
+        const std::int64_t index = o * y_channel + at * y_step;
+        y[index] = p_.activation(y[index] + (p_.has_residual ? a.residual[y_start + index] : 0.0f));
       }
     }
   }

@@ -28,7 +28,12 @@ class ThreadScope {
 };
 
 inline dnnl::engine& engine() {
-  static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  static dnnl::engine cpu = [] {
+    // The cache of oneDNN 2.6 takes descriptions for equal that differ in the strides of dimensions of size 1, and so
+    // hands a row-major primitive to a channels-last problem whose weights were packed otherwise: wrong results.
+    dnnl::set_primitive_cache_capacity(0);
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+  }();
   return cpu;
 }
 

@@ -27,6 +27,13 @@ void average_pool_f32(const float* x, std::int64_t planes, std::span<const Windo
 void lp_pool_f32(const float* x, std::int64_t planes, std::span<const Window> axes, int p, float* y,
                  base::ThreadPool& pool);
 
+// Channels-last: x [batch, spatial…, channels]. Every window is one sum or maximum of runs of channels.
+// Precondition: at most kMaxPoolRank axes.
+inline constexpr std::size_t kMaxPoolRank = 8;
+enum class PoolKind { kMax, kAverage, kAverageCountingPadding };
+void pool_channels_last_f32(PoolKind kind, const float* x, std::int64_t batch, std::span<const Window> axes,
+                            std::int64_t channels, float* y, base::ThreadPool& pool);
+
 // One number a plane of `size` elements.
 template <typename T>
 void global_max_pool(const T* x, std::int64_t planes, std::int64_t size, T* y);

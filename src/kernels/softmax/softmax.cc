@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/softmax/rows.h"
+
 namespace narrow::kernels {
 namespace {
 
@@ -29,6 +31,17 @@ void softmax_row(SoftmaxKind kind, const float* x, std::int64_t n, std::int64_t 
   for (std::int64_t i = 0; i < n; ++i) y[i * step] *= scale;
 }
 
+void softmax_contiguous(SoftmaxKind kind, const float* x, std::int64_t n, float* y) {
+  const SoftmaxRows& rows = softmax_rows();
+  const float largest = rows.maximum(x, n);
+  if (kind == SoftmaxKind::kLogSoftmax) {
+    const float shift = largest + std::log(rows.exponentials(x, n, largest, nullptr));
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] - shift;
+    return;
+  }
+  rows.scale(y, n, 1.0f / rows.exponentials(x, n, largest, y));
+}
+
 }  // namespace
 
 void softmax_f32(SoftmaxKind kind, const float* x, std::int64_t outer, std::int64_t n, std::int64_t inner, float* y,
@@ -36,6 +49,10 @@ void softmax_f32(SoftmaxKind kind, const float* x, std::int64_t outer, std::int6
   if (n == 0) return;
   pool.parallel_for(static_cast<std::size_t>(outer), [&](std::size_t o, int) {
     const std::int64_t start = static_cast<std::int64_t>(o) * n * inner;
+    if (inner == 1 && kind != SoftmaxKind::kHardmax) {
+      softmax_contiguous(kind, x + start, n, y + start);
+      return;
+    }
     for (std::int64_t i = 0; i < inner; ++i) softmax_row(kind, x + start + i, n, inner, y + start + i);
   });
 }
