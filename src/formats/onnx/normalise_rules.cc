@@ -258,6 +258,9 @@ Status lift_softmax(Node& node, RewriteContext& context) {
   node.set("axis", std::int64_t{-1});
   if (axis == -1) return {};
   if (type.ranked) {
+    // Kept for the way back: an old opset says the axis from the front.
+    graph::Type& declared = context.graph().value(node.input(0)).type;
+    if (declared.kind == graph::TypeKind::kUnknown) declared = type;
     const std::int64_t rank = type.rank();
     const std::int64_t first = axis < 0 ? axis + rank : axis;
     if (first < 0 || first > rank) return corrupt(fmt::format("the axis {} is outside the rank {}", axis, rank));
