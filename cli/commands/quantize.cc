@@ -130,8 +130,9 @@ void print_layers(const Quantization& q) {
 
 std::string ratio_text(std::uint64_t before, std::uint64_t after) {
   if (before == 0 || after == 0) return "";
-  return fmt::format("{:.2f}× smaller, {:.1f} % of the float model", static_cast<double>(before) / static_cast<double>(after),
-                     100.0 * static_cast<double>(after) / static_cast<double>(before));
+  const double percent = 100.0 * static_cast<double>(after) / static_cast<double>(before);
+  if (after >= before) return fmt::format("not smaller, {:.1f} % of the float model", percent);
+  return fmt::format("{:.2f}× smaller, {:.1f} % of the float model", 100.0 / percent, percent);
 }
 
 void print_summary(const Flags& flags, const Quantization& q, const Verdict& verdict, const ModelInfo& before,
@@ -145,7 +146,7 @@ void print_summary(const Flags& flags, const Quantization& q, const Verdict& ver
   print(fmt::format("size      {} → {}: {}\n", human_bytes(before.size_bytes), human_bytes(after.size_bytes),
                     ratio_text(before.size_bytes, after.size_bytes)));
   print_layers(q);
-  print(fmt::format("verdict   {}{}\n", verdict.met ? "" : "MISSED. ", escape_controls(verdict.summary)));
+  print(fmt::format("verdict   {}{}\n", verdict.met ? "" : "Missed. ", escape_controls(verdict.summary)));
 }
 
 std::vector<std::string> next_steps(const Flags& flags, const Quantization& q, const Verdict& verdict, bool labelled) {
@@ -162,7 +163,8 @@ std::vector<std::string> next_steps(const Flags& flags, const Quantization& q, c
   if (!verdict.measured && labelled) steps.push_back("check the accuracy: add --max-drop 2%, or run narrow evaluate");
   if (flags.report.empty()) {
     steps.push_back(fmt::format("measure speed: narrow compare {} {}{}", flags.model, flags.output,
-                                flags.data.path.empty() ? "" : " --data " + flags.data.path));
+                                flags.data.path.empty() ? "" : " --data " + flags.data.path) +
+                    (flags.data.preprocess.empty() ? "" : " --preprocess " + flags.data.preprocess));
   }
   return steps;
 }

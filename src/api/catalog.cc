@@ -61,6 +61,7 @@ constexpr Topic kTopics[] = {
     {"operators", list_operators},
     {"observers", [] { return entries_of(calibration::observers()); }},
     {"datasets", [] { return entries_of(datasets::dataset_kinds()); }},
+    {"presets", [] { return entries_of(datasets::preset_summaries()); }},
 };
 
 }  // namespace

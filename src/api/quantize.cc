@@ -142,7 +142,7 @@ void measure(const Model& model, const Data* data, const QuantizeOptions& option
   request.sweep = {resolve_threads(options.threads), "comparing layers", options.progress};
   auto report = evaluation::measure_distortion(request, *inputs->impl().samples);
   if (!report.ok()) {
-    result.distortion_note = "not measured: " + report.error().message();
+    result.distortion_note = report.error().message();
     result.warnings.push_back("the cost of quantization could not be measured: " + report.error().message());
     return;
   }

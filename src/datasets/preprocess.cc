@@ -16,7 +16,7 @@ namespace narrow::datasets {
 namespace {
 
 struct Preset {
-  std::string_view name;
+  std::string_view name, summary;
   ChannelOrder order;
   float scale;
   std::vector<float> mean, std;
@@ -24,10 +24,10 @@ struct Preset {
 
 std::span<const Preset> presets() {
   static const Preset kPresets[] = {
-      {"imagenet", ChannelOrder::kRgb, 1.0f / 255.0f, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},
-      {"caffe-bgr", ChannelOrder::kBgr, 1.0f, {104, 117, 123}, {}},
-      {"rgb-255", ChannelOrder::kRgb, 1.0f, {}, {}},
-      {"tf", ChannelOrder::kRgb, 1.0f / 127.5f, {1}, {}},
+      {"imagenet", "imagenet-224: RGB, 0..1, minus the ImageNet mean, over its deviation; the number is the crop", ChannelOrder::kRgb, 1.0f / 255.0f, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},
+      {"caffe-bgr", "caffe-bgr-227: BGR, 0..255, minus 104/117/123", ChannelOrder::kBgr, 1.0f, {104, 117, 123}, {}},
+      {"rgb-255", "rgb-255-224: RGB, 0..255", ChannelOrder::kRgb, 1.0f, {}, {}},
+      {"tf", "tf-224: RGB, -1..1", ChannelOrder::kRgb, 1.0f / 127.5f, {1}, {}},
   };
   return kPresets;
 }
@@ -184,6 +184,16 @@ std::string_view name_of(T value, std::span<const std::pair<std::string_view, T>
 }
 
 }  // namespace
+
+std::span<const PresetSummary> preset_summaries() {
+  static const std::vector<PresetSummary> summaries = [] {
+    std::vector<PresetSummary> all;
+    for (const Preset& preset : presets()) all.push_back({preset.name, preset.summary});
+    all.push_back({"none", "0..255 as they are, resized to the model's input size"});
+    return all;
+  }();
+  return summaries;
+}
 
 Result<Preprocess> parse_preprocess(std::string_view text) {
   Preprocess out;

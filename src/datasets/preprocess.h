@@ -23,6 +23,7 @@
 // resize=none and crop=none switch a step off.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,11 @@ struct Preprocess {
 
   bool operator==(const Preprocess&) const = default;
 };
+
+struct PresetSummary {
+  std::string_view name, summary;
+};
+std::span<const PresetSummary> preset_summaries();  // "imagenet-N", …, for people
 
 // "" is "none". Errors: invalid_argument naming the key or preset and the nearest known ones.
 Result<Preprocess> parse_preprocess(std::string_view text);

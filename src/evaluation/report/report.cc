@@ -85,7 +85,7 @@ std::string comparison(const Report& report) {
   for (const ReportModel& model : report.models) {
     const Metrics m = model.metrics.value_or(Metrics{});
     const auto& b = model.bench;
-    rows.push_back({fmt::format("<b>{}</b><br><small>{}</small>", escape_html(model.name), escape_html(model.info.path)),
+    rows.push_back({fmt::format("<b title=\"{}\">{}</b>", escape_html(model.info.path), escape_html(shorten(model.name, 32))),
                     bytes_text(static_cast<double>(model.info.size_bytes)),
                     b ? decimal(b->latency_ms_p50, 3) : kNothing, b ? decimal(b->latency_ms_p95, 3) : kNothing,
                     b ? decimal(b->throughput_per_s, 1) : kNothing, percent(m.top1), percent(m.top5), percent(m.agreement),

@@ -37,7 +37,7 @@ details > summary { cursor: pointer; color: var(--dim); margin-top: 10px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; } dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 13px; color: var(--dim); margin-top: 8px; }
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; vertical-align: -1px; }
-svg { display: block; width: 100%; height: auto; } svg text { font: 12px system-ui, Arial, sans-serif; fill: var(--text); }
+svg { display: block; width: 100%; height: auto; } svg rect { shape-rendering: crispEdges; } td b { white-space: nowrap; } svg text { font: 12px system-ui, Arial, sans-serif; fill: var(--text); }
 svg .name, svg .end { text-anchor: end; } svg .middle { text-anchor: middle; } svg .tick { fill: var(--dim); font-size: 11px; }
 svg .value { font-variant-numeric: tabular-nums; } svg .axis { stroke: var(--dim); } svg .grid { stroke: var(--line); }
 svg .mark { stroke: var(--text); stroke-width: 1.5; } svg .clip { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; } svg .held { fill: var(--held); }
