@@ -220,11 +220,21 @@ Status run_border(const Node& node, RunContext& context) {
   }
   const DType dtype = quantize ? context.input(2).dtype() : dequantize ? DType::kF32 : x.dtype();
   if (quantize && x.dtype() != DType::kF32) return corrupt(fmt::format("the input is {}, expected f32", to_string(x.dtype())));
-  NARROW_RETURN_IF_ERROR(check_code_type(node, "the codes", quantize ? dtype : x.dtype()));
+  const bool wide = !quantize && !dequantize && x.dtype() == DType::kF32;
+  if (!wide) NARROW_RETURN_IF_ERROR(check_code_type(node, "the codes", quantize ? dtype : x.dtype()));
   NARROW_TRY(Tensor * y, context.output(0, dtype, shape));
   if (y->size() == 0) return {};
   const std::int64_t batch = x.shape()[0], image = x.size() / batch;
   const std::int64_t channels = forward ? x.shape()[1] : x.shape().back(), pixels = image / channels;
+  if (wide) {
+    const auto* from = static_cast<const std::uint32_t*>(x.raw());
+    auto* to = static_cast<std::uint32_t*>(y->mutable_raw());
+    context.pool().parallel_for(static_cast<std::size_t>(batch), [&](std::size_t n, int) {
+      const std::int64_t at = static_cast<std::int64_t>(n) * image;
+      kernels::transpose(from + at, forward ? channels : pixels, forward ? pixels : channels, to + at);
+    });
+    return {};
+  }
   const kernels::AffineKernels& fast = kernels::affine_kernels();
   // Pixels in strips, so that a strip of codes is turned while it is in the cache.
   const std::int64_t strip = std::max<std::int64_t>(64, 16384 / channels / 64 * 64);
