@@ -16,6 +16,7 @@
 #include "evaluation/latency.h"
 #include "evaluation/memory.h"
 #include "evaluation/message.h"
+#include "evaluation/session.h"
 #include "narrow/run.h"
 #include "runtime/session.h"
 
@@ -36,7 +37,7 @@ class ModelWorkload final : public evaluation::Workload {
     runtime::SessionOptions session_options;
     session_options.threads = options.threads;
     session_options.profile = options.explain;
-    NARROW_TRY(workload->session_, runtime::Session::create(model.impl().model.graph, session_options));
+    NARROW_TRY(workload->session_, evaluation::open_session(model.impl().model.graph, session_options));
     workload->explain_ = options.explain;
     return std::unique_ptr<evaluation::Workload>(std::move(workload));
   }

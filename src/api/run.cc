@@ -6,7 +6,7 @@
 
 #include "api/model_impl.h"
 #include "api/threads.h"
-#include "runtime/session.h"
+#include "evaluation/session.h"
 
 namespace narrow {
 
@@ -24,7 +24,7 @@ Result<Session> Session::create(const Model& model, const RunOptions& options) {
   session_options.threads = resolve_threads(options.threads);
   session_options.profile = options.profile;
   auto impl = std::make_unique<Impl>();
-  NARROW_TRY(impl->session, runtime::Session::create(model.impl().model.graph, session_options));
+  NARROW_TRY(impl->session, evaluation::open_session(model.impl().model.graph, session_options));
   return Session(std::move(impl));
 }
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "evaluation/session.h"
+
 namespace narrow::evaluation {
 namespace {
 
@@ -130,7 +132,7 @@ Result<std::vector<Metrics>> measure_metrics(std::span<const graph::Graph* const
     for (const graph::Graph* model : models) {
       runtime::SessionOptions session_options;
       session_options.threads = threads;
-      NARROW_TRY(auto session, runtime::Session::create(*model, session_options));
+      NARROW_TRY(auto session, open_session(*model, session_options));
       sessions.push_back(std::move(session));
     }
     return std::unique_ptr<Worker>(std::make_unique<MetricsWorker>(std::move(sessions), records));

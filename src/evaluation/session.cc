@@ -1,0 +1,13 @@
+#include "evaluation/session.h"
+
+#include "passes/lower_qdq.h"
+
+namespace narrow::evaluation {
+
+Result<std::unique_ptr<runtime::Session>> open_session(const graph::Graph& graph, runtime::SessionOptions options) {
+  graph::Graph lowered = graph.clone();
+  NARROW_RETURN_IF_ERROR(passes::lower_qdq(lowered));
+  return runtime::Session::create(lowered, std::move(options));
+}
+
+}  // namespace narrow::evaluation
