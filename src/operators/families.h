@@ -16,6 +16,7 @@ std::span<const Operator> recurrent_operators();
 std::span<const Operator> resize_operators();
 std::span<const Operator> softmax_operators();
 std::span<const Operator> quantize_operators();
+std::span<const Operator> dynamic_lstm_operators();
 std::span<const Operator> integer_pooling_operators();
 std::span<const Operator> integer_elementwise_operators();
 std::span<const Operator> integer_matmul_operators();

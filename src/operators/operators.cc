@@ -20,6 +20,7 @@ const std::span<const Operator> kFamilies[] = {
     resize_operators(),
     softmax_operators(),
     quantize_operators(),
+    dynamic_lstm_operators(),
     integer_pooling_operators(),
     integer_elementwise_operators(),
     integer_matmul_operators(),

@@ -1,0 +1,128 @@
+"""Every ONNX model of the shared data gives in narrow what it gives in ONNX Runtime: largest difference over largest
+output at most 1e-4, on random inputs and, for the models that carry state, over a sequence of real audio frames."""
+import sys
+import tempfile
+import wave
+
+import numpy as np
+
+from harness import SKIPPED, OnnxRuntime, check, narrow, shared
+
+TOLERANCE = 1e-4
+TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(double)": np.float64,
+         "tensor(float16)": np.float16, "tensor(bool)": np.bool_, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
+
+
+def run_narrow(path, feeds, names):
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["run", path, "--quiet"]
+        for i, (name, array) in enumerate(feeds.items()):
+            file = f"{folder}/in{i}.npy"
+            np.save(file, array)
+            arguments += ["--input", f"{name}={file}"]
+        for i, name in enumerate(names):
+            arguments += ["--output", f"{name}={folder}/out{i}.npy"]
+        narrow(*arguments)
+        return [np.load(f"{folder}/out{i}.npy") for i in range(len(names))]
+
+
+def difference(expected, found):
+    check(expected.shape == found.shape, f"shape {found.shape}, expected {expected.shape}")
+    check(expected.dtype == found.dtype, f"type {found.dtype}, expected {expected.dtype}")
+    if expected.size == 0:
+        return 0.0
+    expected, found = expected.astype(np.float64), found.astype(np.float64)
+    check(bool((np.isnan(expected) == np.isnan(found)).all()), "NaN in different places")
+    top = np.nanmax(np.abs(expected))
+    return float(np.nanmax(np.abs(expected - found)) / (top if top > 0 else 1.0))
+
+
+def compare(path, model, feeds):
+    names = [o.name for o in model.session.get_outputs()]
+    expected = model.session.run(None, feeds)
+    found = run_narrow(path, feeds, names)
+    return max(difference(np.asarray(e), f) for e, f in zip(expected, found)), expected
+
+
+def random_feeds(model, seed, sizes):
+    random = np.random.default_rng(seed)
+    feeds = {}
+    for given in model.session.get_inputs():
+        shape = [d if isinstance(d, int) and d > 0 else sizes.get(d, 1) for d in given.shape]
+        dtype = TYPES[given.type]
+        if np.issubdtype(dtype, np.floating):
+            scale = [1.0, 50.0, 0.01][seed % 3]
+            feeds[given.name] = (random.standard_normal(shape) * scale).astype(dtype)
+        elif dtype == np.bool_:
+            feeds[given.name] = random.integers(0, 2, shape).astype(dtype)
+        else:
+            feeds[given.name] = random.integers(0, 100, shape).astype(dtype)
+    return feeds
+
+
+def audio():
+    with wave.open(str(shared("audio/wav/micro_speech/yes_1000ms.wav"))) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
+
+
+def silero(path, model):
+    sound, worst = audio(), 0.0
+    state, context = np.zeros((2, 1, 128), np.float32), np.zeros(64, np.float32)
+    for at in range(0, 512 * 6, 512):
+        frame = sound[at:at + 512]
+        feeds = {"input": np.concatenate([context, frame])[None], "state": state, "sr": np.array(16000, np.int64)}
+        found, expected = compare(path, model, feeds)
+        worst, state, context = max(worst, found), expected[1], frame[-64:]
+    return worst
+
+
+def dtln(path, model):
+    sound, worst = audio(), 0.0
+    frame_input, state_input = [i.name for i in model.session.get_inputs()]
+    width = model.session.get_inputs()[0].shape[-1]
+    state = np.zeros((1, 2, 128, 2), np.float32)
+    for at in range(2000, 2000 + 128 * 6, 128):
+        block = sound[at:at + 512]
+        frame = np.abs(np.fft.rfft(block)).astype(np.float32) if width == 257 else block
+        found, expected = compare(path, model, {frame_input: frame.reshape(1, 1, width), state_input: state})
+        worst, state = max(worst, found), expected[1]
+    return worst
+
+
+def main():
+    root = shared("MANIFEST.tsv").parent
+    wanted = sys.argv[1:]
+    failed = []
+    compared = 0
+    for path in sorted(root.rglob("*.onnx")):
+        name = str(path.relative_to(root))
+        if "malformed" in name or "conformance" in name or (wanted and not any(w in name for w in wanted)):
+            continue
+        try:
+            model = OnnxRuntime(path)
+        except Exception as error:  # what the peer cannot open cannot be compared
+            print(f"{name}: not compared, ONNX Runtime cannot load it ({str(error)[:60]})")
+            continue
+        try:
+            if "silero" in name:
+                worst = silero(path, model)
+            elif "dtln" in name:
+                worst = dtln(path, model)
+            else:
+                sizes = {"batch_size": 2, "sequence_length": 3, "past_sequence_length": 4, "N": 2}
+                worst = max(compare(path, model, random_feeds(model, seed, sizes))[0] for seed in range(3))
+        except AssertionError as error:
+            failed.append(name)
+            print(f"{name}: FAILED {str(error)[-400:]}")
+            continue
+        compared += 1
+        print(f"{name}: {worst:.2e}{'' if worst <= TOLERANCE else '  TOO FAR'}", flush=True)
+        if worst > TOLERANCE:
+            failed.append(name)
+    check(not failed, f"differ from ONNX Runtime: {', '.join(failed)}")
+    if compared == 0:
+        sys.exit(SKIPPED)
+
+
+if __name__ == "__main__":
+    main()
