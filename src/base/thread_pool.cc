@@ -12,7 +12,8 @@
 
 namespace narrow::base {
 namespace {
-thread_local int t_worker = -1;  // the worker index while inside a body
+thread_local int t_worker = -1;             // the worker index while inside a body
+thread_local const void* t_pool = nullptr;  // of the pool that the index belongs to
 }
 
 struct ThreadPool::State {
@@ -29,8 +30,10 @@ struct ThreadPool::State {
 
   void drain(int worker) {
     const int outer = std::exchange(t_worker, worker);
+    const void* outer_pool = std::exchange(t_pool, this);
     for (std::size_t i; (i = next.fetch_add(1)) < count;) (*body)(i, worker);
     t_worker = outer;
+    t_pool = outer_pool;
   }
 
   void loop(int worker) {
@@ -65,7 +68,8 @@ int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()
 
 void ThreadPool::parallel_for(std::size_t count, const std::function<void(std::size_t, int)>& body) {
   if (t_worker >= 0 || count <= 1 || state_->workers.empty()) {
-    const int worker = std::max(0, t_worker);
+    // Another pool's index may be beyond this one's threads.
+    const int worker = t_pool == state_.get() ? std::max(0, t_worker) : 0;
     for (std::size_t i = 0; i < count; ++i) body(i, worker);
     return;
   }

@@ -24,6 +24,16 @@ TEST(ThreadPool, EveryIndexRunsOnceWhateverTheThreads) {
   }
 }
 
+TEST(ThreadPool, AnotherPoolsWorkerIndexIsNotTakenOver) {
+  ThreadPool outer(4);
+  std::atomic<int> beyond{0};
+  outer.parallel_for(64, [&](std::size_t, int) {
+    ThreadPool inner(1);
+    inner.parallel_for(3, [&](std::size_t, int worker) { beyond += worker >= inner.threads(); });
+  });
+  EXPECT_EQ(beyond, 0);
+}
+
 TEST(ThreadPool, NestedCallsRunOnTheSameWorker) {
   ThreadPool pool(3);
   std::atomic<int> total{0};

@@ -1,5 +1,6 @@
 """Every ONNX model of the shared data gives in narrow what it gives in ONNX Runtime: largest difference over largest
-output at most 1e-4, on random inputs and, for the models that carry state, over a sequence of real audio frames."""
+output at most 1e-4 (where ONNX Runtime with and without its optimizations differ by more, 1.5 times that: its sigmoid
+of large negative numbers, in YuNet, holds two digits), on random inputs and, for the models that carry state, over a sequence of real audio frames."""
 import sys
 import tempfile
 import wave
@@ -41,7 +42,12 @@ def compare(path, model, feeds):
     names = [o.name for o in model.session.get_outputs()]
     expected = model.session.run(None, feeds)
     found = run_narrow(path, feeds, names)
-    return max(difference(np.asarray(e), f) for e, f in zip(expected, found)), expected
+    plain = model.plain.run(None, feeds)
+    worst = 0.0
+    for e, f, p in zip(expected, found, plain):
+        own = difference(np.asarray(e), np.asarray(p))
+        worst = max(worst, difference(np.asarray(e), f) * min(1.0, TOLERANCE / (1.5 * own) if own > 0 else 1.0))
+    return worst, expected
 
 
 def random_feeds(model, seed, sizes):
@@ -100,6 +106,7 @@ def main():
             continue
         try:
             model = OnnxRuntime(path)
+            model.plain = OnnxRuntime(path, optimized=False).session
         except Exception as error:  # what the peer cannot open cannot be compared
             print(f"{name}: not compared, ONNX Runtime cannot load it ({str(error)[:60]})")
             continue
