@@ -39,8 +39,8 @@ class Inserter {
     const ValueId codes = graph_.add_value(name + "_q", coded);
     graph_.value(codes).quant = qdq.type;
     const auto [scale, zero_point] = parameters(name, qdq.type, qdq.params);
-    add("QuantizeLinear", name + "_Q", {raw, scale, zero_point}, codes);
-    add("DequantizeLinear", name + "_DQ", {codes, scale, zero_point}, real);
+    add("QuantizeLinear", {raw, scale, zero_point}, codes);
+    add("DequantizeLinear", {codes, scale, zero_point}, real);
   }
 
   void constant(const ConstantQdq& qdq) {
@@ -51,7 +51,7 @@ class Inserter {
     type.dtype = qdq.type.expressed_type;
     const ValueId real = graph_.add_value(name + "_dq", type);
     const auto [scale, zero_point] = parameters(name, qdq.type, qdq.params);
-    Node& node = add("DequantizeLinear", name + "_DQ", {codes, scale, zero_point}, real);
+    Node& node = add("DequantizeLinear", {codes, scale, zero_point}, real);
     if (zero_point == kNoValue) node.inputs.pop_back();
     if (qdq.type.granularity.kind == GranularityKind::kPerChannel) {
       node.set("axis", static_cast<std::int64_t>(qdq.type.granularity.axis));
@@ -68,9 +68,9 @@ class Inserter {
   }
 
  private:
-  Node& add(std::string op, const std::string& name, std::vector<ValueId> inputs, ValueId output) {
+  // Unnamed: it runs with its neighbours, and names are what small files are made of.
+  Node& add(std::string op, std::vector<ValueId> inputs, ValueId output) {
     Node node;
-    node.name = name;
     node.op_type = std::move(op);
     node.inputs = std::move(inputs);
     node.outputs = {output};

@@ -1,0 +1,135 @@
+"""Quantized real models in the real runtimes: they open, they keep their accuracy, they shrank, and ONNX Runtime computes
+their layers in integers. With quantize_static of ONNX Runtime beside it on SqueezeNet: no slower, no less accurate."""
+import collections
+import gzip
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+
+from harness import PEERS, OnnxRuntime, OpenVino, check, check_model, imagenet_caffe, narrow, shared, sqnr_db, top1
+
+CIFAR = "scale=1/255,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
+MNIST = "scale=1/127.5,mean=1"
+
+
+def cifar():
+    rows = np.fromfile(shared("cifar10/test_2000.bin"), np.uint8).reshape(-1, 3073)
+    mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return (rows[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32) / 255 - mean) / std, rows[:, 0]
+
+
+def mnist():
+    images = np.frombuffer(gzip.open(shared("mnist/images-idx3-ubyte.gz")).read(), np.uint8)[16:].reshape(-1, 1, 28, 28)
+    labels = np.frombuffer(gzip.open(shared("mnist/labels-idx1-ubyte.gz")).read(), np.uint8)[8:]
+    return images[:500].astype(np.float32) / 127.5 - 1, labels[:500]
+
+
+def operators_after_fusion(path, work):
+    import onnx
+    import onnxruntime as ort
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(pathlib.Path(work, "optimized.onnx"))
+    options.log_severity_level = 4
+    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return collections.Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+
+
+def smaller(path, original, ratio):
+    found = path.stat().st_size / original.stat().st_size
+    print(f"{path.name}: {found:.3f} of the float file")
+    check(found <= ratio, f"{path.name}: {found:.3f} of the float file, expected at most {ratio}")
+
+
+def classifier(work, name, data, preprocess, images, labels, ratio=0.27, drop=0.5):
+    original = shared(name)
+    made = pathlib.Path(work, original.name)
+    narrow("quantize", original, "-o", made, "--method", "static", "--data", shared(data), "--samples", 100,
+           "--preprocess", preprocess, "--eval-samples", 50)
+    check_model(made)
+    smaller(made, original, ratio)
+    before = top1(OnnxRuntime(original), images, labels)
+    for peer in PEERS:
+        after = top1(peer(made), images, labels)
+        print(f"{original.name} in {peer.name}: {before:.2f} -> {after:.2f}")
+        check(after >= before - drop, f"{original.name} in {peer.name} fell from {before} to {after}")
+    counts = operators_after_fusion(made, work)
+    check(counts["Conv"] == 0 and counts["QLinearConv"] > 0, f"{original.name}: float convolutions in {counts}")
+    return made
+
+
+def median_ms(sessions, image, rounds=30):
+    times = [[] for _ in sessions]
+    for _ in range(rounds):
+        for session, kept in zip(sessions, times):
+            start = time.perf_counter()
+            session.run(image)
+            kept.append(time.perf_counter() - start)
+    return [1000 * float(np.min(kept)) for kept in times]
+
+
+def beside_quantize_static(work, ours, images, labels):
+    from onnxruntime import quantization as q
+
+    class Reader(q.CalibrationDataReader):
+        def __init__(self):
+            self.samples = iter(images[::5])
+
+        def get_next(self):
+            sample = next(self.samples, None)
+            return None if sample is None else {"data": sample[None]}
+
+    theirs = pathlib.Path(work, "theirs.onnx")
+    q.quantize_static(str(shared("vision/squeezenet1.1/squeezenet1.1.onnx")), str(theirs), Reader(), per_channel=True,
+                      activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8)
+    sessions = [OnnxRuntime(ours), OnnxRuntime(theirs)]
+    accuracy = [top1(session, images, labels) for session in sessions]
+    fastest = median_ms(sessions, images[:1])
+    print(f"SqueezeNet 1.1: top-1 {accuracy[0]} (quantize_static {accuracy[1]}), {fastest[0]:.2f} ms ({fastest[1]:.2f} ms)")
+    check(accuracy[0] >= accuracy[1] - 0.5, "less accurate than quantize_static")
+    check(fastest[0] <= fastest[1] * 1.1, "slower than quantize_static")
+
+
+def random_feeds(session, sequence):
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for i in session.get_inputs():
+        shape = [d if isinstance(d, int) else sequence if d == "sequence" else 1 for d in i.shape]
+        feeds[i.name] = np.full(shape, 16000, np.int64) if i.type == "tensor(int64)" else 0.5 * rng.random(shape, np.float32)
+    return feeds
+
+
+def same_answers(work, name, method, least_db, *options):
+    original = shared(name)
+    made = pathlib.Path(work, f"{method}_{original.name}")
+    narrow("quantize", original, "-o", made, "--method", method, *options)
+    before, after = OnnxRuntime(original), OnnxRuntime(made)
+    for sequence in (512, 512 + 256):
+        feeds = random_feeds(before.session, sequence)
+        for expected, found in zip(before.run(**feeds), after.run(**feeds)):
+            # A probability near 0 has no signal to compare noise with: there the difference itself must be small.
+            ratio, largest = sqnr_db(expected, found), float(np.abs(expected - found).max())
+            check(ratio >= least_db or largest <= 0.02,
+                  f"{made.name}: {ratio:.1f} dB, expected at least {least_db}; largest difference {largest:.4f}")
+    print(f"{made.name}: {made.stat().st_size / original.stat().st_size:.3f} of the float file")
+    return made
+
+
+def main():
+    with tempfile.TemporaryDirectory() as work:
+        images, labels = imagenet_caffe()
+        ours = classifier(work, "vision/squeezenet1.1/squeezenet1.1.onnx", "imagenet", "caffe-bgr-227", images, labels)
+        beside_quantize_static(work, ours, images, labels)
+        classifier(work, "vision/cifar10_resnet_pt/resnet20_cifar10.onnx", "cifar10/test_2000.bin", CIFAR, *cifar(), ratio=0.271)
+        classifier(work, "vision/mnist_cnn/mnist.onnx", "mnist", MNIST, *mnist())
+        for name, least in (("audio/dtln/model_1.onnx", 30), ("audio/dtln/model_2.onnx", 30)):
+            made = same_answers(work, name, "dynamic", least)
+            check("DynamicQuantizeMatMul" in operators_after_fusion(made, work), f"{name}: products stayed float")
+            OpenVino(same_answers(work, name, "dynamic", least, "--target", "openvino"))
+            same_answers(work, name, "fp16", 50)
+        same_answers(work, "audio/silero_vad/silero_vad_16k_op15.onnx", "dynamic", 30)
+        same_answers(work, "audio/silero_vad/silero_vad_16k_op15.onnx", "fp16", 45)
+
+
+main()
