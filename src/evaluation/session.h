@@ -1,4 +1,4 @@
-// Opening a model for running as fast as it can: quantized parts are lowered to integer operators first.
+// Opening a model for running as fast as it can: quantized parts on integers, f32 convolutions fused and channels-last.
 #pragma once
 
 #include <memory>
