@@ -18,7 +18,7 @@ NARROW = pathlib.Path(os.environ.get("NARROW_BIN") or SOURCE / "build" / "releas
 
 
 def run_process(command, cores=None):
-    """{'seconds', 'peak_mb', 'output'} of one process from start to exit; raises when it fails."""
+    """{'seconds', 'cpu_seconds', 'peak_mb', 'output'} of one process from start to exit; raises when it fails."""
     if cores is not None:
         command = ["taskset", "-c", ",".join(map(str, cores)), *command]
     begin = time.perf_counter()
@@ -29,7 +29,7 @@ def run_process(command, cores=None):
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))} exited {process.returncode}:\n{output[-3000:]}")
-    return {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024, "output": output}
+    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024, "output": output}
 
 
 def interleaved(rounds, **measures):

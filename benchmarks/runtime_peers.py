@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Latency of one run: narrow, ONNX Runtime and OpenVINO on the same float and INT8 files, in turn, on pinned cores.
 
-The INT8 file of each model is made by narrow (static, random calibration inputs unless it has data) and is the same for all
-three. A figure is the median over rounds of each process's median.
+The INT8 file of each model is made by narrow (static, 50 samples) and is the same for all three. A figure is
+the median over rounds of each process's median.
 
     NARROW_DATA=… <python of the peers> benchmarks/runtime_peers.py [--models squeezenet1.1 …] [--threads 1 2] [--rounds 5]
 """
@@ -16,14 +16,13 @@ import time
 import numpy as np
 from common import NARROW, find_key, harness, interleaved, median, run_process, table, write_results
 
-# name: (file, arguments of quantize)
+# name: (file, calibration data, preprocessing): near enough to what each was trained with, since only speed is measured
 MODELS = {
-    "squeezenet1.1": ("vision/squeezenet1.1/squeezenet1.1.onnx", ["--data", "imagenet", "--preprocess", "caffe-bgr-227",
-                                                                  "--samples", "50"]),
-    "resnet20": ("vision/cifar10_resnet_pt/resnet20_cifar10.onnx", []),
-    "mnist": ("vision/mnist_cnn/mnist.onnx", []),
-    "yolox_nano": ("vision/yolox_nano/yolox_nano.onnx", []),
-    "ultraface": ("vision/ultraface/version-RFB-320.onnx", []),
+    "squeezenet1.1": ("vision/squeezenet1.1/squeezenet1.1.onnx", "imagenet", "caffe-bgr-227"),
+    "resnet20": ("vision/cifar10_resnet_pt/resnet20_cifar10.onnx", "cifar10/test_2000.bin", "scale=1/255,mean=0.5,std=0.25"),
+    "mnist": ("vision/mnist_cnn/mnist.onnx", "mnist", "scale=1/127.5,mean=1"),
+    "yolox_nano": ("vision/yolox_nano/yolox_nano.onnx", "imagenet", "none"),
+    "ultraface": ("vision/ultraface/version-RFB-320.onnx", "imagenet", "scale=1/128,mean=1"),
 }
 
 
@@ -71,10 +70,10 @@ def main():
     rows, figures = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in args.models:
-            file, quantize_arguments = MODELS[name]
+            file, data, preprocess = MODELS[name]
             float_path, int8_path = harness.shared(file), pathlib.Path(folder, f"{name}_int8.onnx")
-            quantize_arguments = [harness.shared(a) if a == "imagenet" else a for a in quantize_arguments]
-            run_process([NARROW, "quantize", float_path, "-o", int8_path, "--method", "static", *quantize_arguments, "--quiet"])
+            run_process([NARROW, "quantize", float_path, "-o", int8_path, "--method", "static", "--data", harness.shared(data),
+                         "--preprocess", preprocess, "--samples", "50", "--quiet"])
             for threads in args.threads:
                 for form, path in [("f32", float_path), ("int8", int8_path)]:
                     results = interleaved(args.rounds, **measures(path, threads, args.seconds))
