@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -172,7 +173,8 @@ std::vector<std::string> next_steps(const Flags& flags, const Quantization& q, c
 Status report_to(const Flags& flags, Bench& bench, const Quantization& q, const Verdict& verdict, const ModelInfo& before,
                  const ModelInfo& after, const std::optional<Data>& data, const Progress& progress) {
   Report report;
-  report.title = fmt::format("{} → {}", flags.model, flags.output);
+  const auto file_name = [](const std::string& path) { return std::filesystem::path(path).filename().string(); };
+  report.title = fmt::format("{} → {}", file_name(flags.model), file_name(flags.output));
   report.verdict = verdict;
   report.models = {{"float", before, verdict.reference, {}}, {q.method, after, verdict.quantized, {}}};
   if (!verdict.quantized) report.models[1].metrics = q.outputs;
@@ -186,6 +188,9 @@ Status report_to(const Flags& flags, Bench& bench, const Quantization& q, const 
   if (auto measured = bench.run({flags.model, flags.output}, options); measured.ok()) {
     report.models[0].bench = (*measured)[0];
     report.models[1].bench = (*measured)[1];
+    if ((*measured)[1].latency_ms_p50 > (*measured)[0].latency_ms_p50) {
+      report.warnings.push_back("the quantized model is slower than the float model in narrow's own runtime");
+    }
   } else {
     report.warnings.push_back("speed was not measured: " + measured.error().message());
   }

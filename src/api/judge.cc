@@ -67,11 +67,13 @@ Result<Verdict> judge(const Model& reference, const Quantization& quantization, 
   verdict.drop = *original.top1 - *quantized.top1;
   // Slack against rounding in the subtraction only.
   verdict.met = *verdict.drop <= options.max_drop + 1e-9;
-  const std::string change = *verdict.drop > 0    ? fmt::format("{:.2f} points lost", *verdict.drop)
-                             : *verdict.drop < 0 ? fmt::format("{:.2f} points gained", -*verdict.drop)
-                                                 : "no change";
-  verdict.summary = fmt::format("Top-1 {:.2f} % → {:.2f} % on {} samples: {}, {} the {:g} allowed.", *original.top1,
-                                *quantized.top1, quantized.samples, change, verdict.met ? "within" : "more than", options.max_drop);
+  const std::string change =
+      *verdict.drop > 0   ? fmt::format("{:.2f} points lost, {} the {:g} allowed", *verdict.drop,
+                                        verdict.met ? "within" : "more than", options.max_drop)
+      : *verdict.drop < 0 ? fmt::format("{:.2f} points gained", -*verdict.drop)
+                          : "nothing lost";
+  verdict.summary = fmt::format("Top-1 {:.2f} % → {:.2f} % on {} samples: {}.", *original.top1, *quantized.top1,
+                                quantized.samples, change);
   if (options.same_data_as_calibration) verdict.summary += " These samples were also used for calibration.";
   return verdict;
 }
