@@ -119,6 +119,10 @@ class Rewriter {
         inputs = node.inputs;
         inputs[0] = x->codes;
         if (row->from == "Pad" && node.get_string("mode", "constant") == "constant") {
+          // Only 0 has a code in every range: the zero point.
+          const Tensor* fill = graph_.constant(node.input(2));
+          const bool zero = node.input(2) == kNoValue || (fill != nullptr && fill->size() == 1 && fill->at_as_double(0) == 0);
+          if (!zero) return false;
           inputs.resize(std::max<std::size_t>(inputs.size(), 3), kNoValue);
           inputs[2] = x->zero_point;
         }

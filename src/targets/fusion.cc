@@ -41,6 +41,28 @@ class Simulation {
     return false;
   }
 
+  // The values through which what this node computes gets back into integers, float operators in between passed over.
+  std::vector<ValueId> quantized_behind(int start) const {
+    std::vector<ValueId> found;
+    std::vector<int> waiting{start};
+    std::vector<bool> seen(graph_.nodes.size(), false);
+    seen[start] = true;
+    while (!waiting.empty()) {
+      const int n = waiting.back();
+      waiting.pop_back();
+      for (ValueId id : graph_.nodes[n].outputs) {
+        if (id == kNoValue) continue;
+        if (any_quantized(id)) found.push_back(id);
+        for (const Uses::Use& use : uses_.readers[id]) {
+          if (seen[use.node] || graph_.nodes[use.node].is("QuantizeLinear")) continue;
+          seen[use.node] = true;
+          waiting.push_back(use.node);
+        }
+      }
+    }
+    return found;
+  }
+
   std::string why_float(const Node& node) const {
     const OperatorRule* rule = node.domain.empty() ? target_.find(node.op_type) : nullptr;
     if (rule == nullptr) return fmt::format("{} has no integer kernel", node.op_type);
@@ -104,13 +126,8 @@ std::vector<std::string> describe_islands(const Graph& graph, const Target& targ
     if (fused.integer) continue;
     const Node& node = graph.nodes[fused.node];
     double converted = 0;
-    bool goes_on = false;
-    for (ValueId id : node.outputs) {
-      if (id == kNoValue || !simulation.any_quantized(id)) continue;
-      goes_on = true;
-      converted += elements(graph, id);
-    }
-    if (!goes_on) continue;
+    for (ValueId id : simulation.quantized_behind(fused.node)) converted += elements(graph, id);
+    if (converted == 0) continue;
     for (ValueId id : node.inputs) {
       if (simulation.dequantized_activation(id)) converted += elements(graph, id);
     }

@@ -251,6 +251,43 @@ TEST(StaticInt8, FloatOperatorsBetweenLayersAreReported) {
   EXPECT_TRUE(told);
 }
 
+TEST(StaticInt8, FloatChainsBetweenLayersAreReportedWhole) {
+  ModelBuilder b;
+  const ValueId c = b.node("Conv", "one", {b.input("x", {1, 4, 8, 8}), b.weight("w", {4, 4, 1, 1})});
+  const ValueId t = b.node("Exp", "second", {b.node("Tanh", "first", {c})});
+  const Model model = b.finish({b.node("Conv", "two", {t, b.weight("v", {4, 4, 1, 1}, 2)})});
+  const RandomData data(model.graph, 4);
+  const Result<Outcome> outcome = quantize(model, {}, &data);
+  ASSERT_TRUE(outcome.ok());
+  int told = 0;
+  for (const std::string& warning : outcome->warnings) told += warning.find("'first'") != std::string::npos && warning.find("512 values") != std::string::npos;
+  EXPECT_EQ(told, 1);
+}
+
+TEST(StaticInt8, PaddingMovesCodesForOnnxRuntime) {
+  for (bool zero : {true, false}) {
+    ModelBuilder b;
+    const ValueId c = b.node("Conv", "one", {b.input("x", {1, 4, 8, 8}), b.weight("w", {4, 4, 1, 1})});
+    const ValueId fill = b.constant("fill", Tensor::scalar(zero ? 0.0f : 0.3f));
+    const ValueId p = b.node("Pad", "pad", {c, b.ints("pads", {0, 2, 1, 1, 0, 2, 1, 1}), fill});
+    const Model model = b.finish({b.node("Conv", "two", {p, b.weight("v", {4, 8, 1, 1}, 2)})});
+    const RandomData data(model.graph, 4);
+    const Result<Outcome> outcome = quantize(model, {}, &data);
+    ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+    EXPECT_EQ(find_layer(*outcome, "pad")->decision, zero ? Decision::kQuantized : Decision::kFloat);
+    const Graph& graph = outcome->model.graph;
+    for (const Node& node : graph.nodes) {
+      if (node.op_type == "Pad" && zero) {
+        EXPECT_EQ(graph.constant(node.inputs[2])->dtype(), DType::kU8);
+      }
+    }
+    const auto expected = run_model(model.graph, *data.read(0)), found = run_model(graph, *data.read(0));
+    ASSERT_TRUE(expected.ok());
+    ASSERT_TRUE(found.ok()) << found.error().to_string();
+    EXPECT_LT(relative_error((*expected)[0], (*found)[0]), 0.03);
+  }
+}
+
 TEST(StaticInt8, RulesExcludeByNameAndOperator) {
   ModelBuilder b;
   const ValueId c = b.node("Conv", "block1.conv", {b.input("x", {1, 4, 8, 8}), b.weight("w", {4, 4, 1, 1})});
