@@ -60,7 +60,7 @@ void print_worst(const ReportLayers& layers) {
   for (const LayerDistortion* d : worst) {
     table.add({d->layer, d->op_type, fmt::format("{:.1f} dB", d->sqnr_db), fmt::format("{:.5f}", d->cosine), fmt::format("{:.3g}", d->max_error)});
   }
-  print(fmt::format("\n{}, of {}\n{}", escape_controls(layers.name), plural(layers.distortion.size(), "value compared"), table.render()));
+  print(fmt::format("\n{}, {} compared\n{}", escape_controls(layers.name), plural(layers.distortion.size(), "value"), table.render()));
 }
 
 // What a reader should not miss.
