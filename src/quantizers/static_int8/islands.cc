@@ -38,9 +38,24 @@ class Islands {
         makers_ = effective_makers(graph_, plan_);
       }
     }
+    unfold();
   }
 
  private:
+  // An activation is expressed by the range of what is quantized behind it; where a layer's result leaves in float, it
+  // must stay.
+  void unfold() {
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      NodePlan& own = plan_.nodes[n];
+      if (own.folds < 0 || own.rule->needs_quantized_output) continue;
+      NodePlan& activation = plan_.nodes[own.folds];
+      if (readers(graph_.nodes[own.folds].output(0), true, -1) > 0) continue;
+      activation.quantized = activation.folded = false;
+      activation.reason = "nothing behind it computes in integers";
+      own.folds = -1;
+    }
+  }
+
   // Nodes from which no further layer is reached: the heads of a model.
   void find_tails() {
     tail_.assign(graph_.nodes.size(), true);

@@ -102,7 +102,9 @@ void fold_activations(const Graph& graph, const Uses& uses, const Recipe& recipe
     }
     const Node& before = graph.nodes[static_cast<std::size_t>(producer)];
     const ActivationChoice choice = activation_choice(recipe, *plan.target, before.name, before.op_type);
-    if (choice.symmetric) {
+    if (layer.folded) {
+      own.reason = fmt::format("the range already expresses the {} before it", before.op_type);
+    } else if (choice.symmetric) {
       own.reason = fmt::format("a symmetric range does not express {}", node.op_type);
     } else if (!range_expresses(graph, node)) {
       own.reason = fmt::format("{} with these bounds is not expressed by a range", node.op_type);

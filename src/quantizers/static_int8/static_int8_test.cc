@@ -1,5 +1,6 @@
 #include "quantizers/static_int8/static_int8.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -62,6 +63,32 @@ TEST(StaticInt8, GemmInEveryOrientationAndFactor) {
               }
             }
           }
+        }
+      }
+    }
+  }
+}
+
+// Where the result leaves in float, no range behind the layer cuts off what the activation cut off.
+TEST(StaticInt8, ActivationsBeforeFloatOperatorsStay) {
+  for (const char* target : {"onnxruntime", "openvino", "tensorrt"}) {
+    for (const char* layer : {"Gemm", "MatMul", "Conv"}) {
+      for (const char* activation : {"Relu", "Clip"}) {
+        for (const char* behind : {"", "Exp", "Relu", "Clip"}) {
+          ModelBuilder b;
+          const bool conv = std::string_view(layer) == "Conv";
+          const ValueId x = b.input("x", conv ? Shape{1, 4, 6, 6} : Shape{6, 24});
+          const auto activate = [&](const std::string& op, const std::string& name, ValueId in, float high) {
+            if (op != "Clip") return b.node(op, name, {in});
+            return b.node(op, name, {in, b.constant(name + "_low", Tensor::from<float>({}, {0.0f})), b.constant(name + "_high", Tensor::from<float>({}, {high}))});
+          };
+          ValueId y = b.node(layer, "layer", {x, b.weight("w", conv ? Shape{5, 4, 3, 3} : Shape{24, 10})});
+          y = activate(activation, "first", y, 0.5f);
+          if (*behind != '\0') y = activate(behind, "second", y, 0.25f);
+          const Model model = b.finish({y});
+          Recipe recipe;
+          recipe.target = target;
+          expect_close(model, recipe, 0.02, fmt::format("{}: {} {} {}", target, layer, activation, behind));
         }
       }
     }
