@@ -55,6 +55,23 @@ memory::desc weights_desc(const ConvolutionProblem& p) {
   return {dims, memory::data_type::f32, strides};
 }
 
+class Reorder {
+ public:
+  Reorder(const memory::desc& from, const memory::desc& to) {
+    const dnnl::reorder::primitive_desc desc(onednn::engine(), from, onednn::engine(), to, onednn::attributes());
+    scratchpad_desc_ = desc.scratchpad_desc();
+    primitive_ = dnnl::reorder(desc);
+  }
+
+  void execute(dnnl::stream& stream, const memory& from, const memory& to) const {
+    primitive_.execute(stream, {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, onednn::scratchpad(scratchpad_desc_)}});
+  }
+
+ private:
+  memory::desc scratchpad_desc_;
+  dnnl::reorder primitive_;
+};
+
 class OnednnConvolution final : public Convolution {
  public:
   explicit OnednnConvolution(const ConvolutionProblem& p, int threads) : threads_(threads) {
@@ -89,11 +106,11 @@ class OnednnConvolution final : public Convolution {
     if (!reorder) prepare_as(source_user_, destination_user_);
     if (reorder || name_.starts_with("ref")) prepare_as(any(source), any(destination));
     if (source_desc_ != source_user_) {
-      source_reorder_ = dnnl::reorder(onednn::memory_of(source_user_, nullptr), onednn::memory_of(source_desc_, nullptr));
+      source_reorder_.emplace(source_user_, source_desc_);
       source_packed_ = memory(source_desc_, onednn::engine());
     }
     if (destination_desc_ != destination_user_) {
-      destination_reorder_ = dnnl::reorder(onednn::memory_of(destination_desc_, nullptr), onednn::memory_of(destination_user_, nullptr));
+      destination_reorder_.emplace(destination_desc_, destination_user_);
       destination_packed_ = memory(destination_desc_, onednn::engine());
     }
   }
@@ -116,7 +133,8 @@ class OnednnConvolution final : public Convolution {
       std::unordered_map<int, memory> arguments = {
           {DNNL_ARG_SRC, source_reorder_ ? *source_packed_ : from},
           {DNNL_ARG_WEIGHTS, *weights_packed_},
-          {DNNL_ARG_DST, destination_reorder_ ? *destination_packed_ : to}};
+          {DNNL_ARG_DST, destination_reorder_ ? *destination_packed_ : to},
+          {DNNL_ARG_SCRATCHPAD, onednn::scratchpad(scratchpad_desc_)}};
       if (bias_) arguments.emplace(DNNL_ARG_BIAS, onednn::memory_of(*bias_, a.bias));
       if (has_residual_) {
         arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, onednn::memory_of(destination_user_, a.residual));
@@ -161,16 +179,17 @@ class OnednnConvolution final : public Convolution {
     weights_desc_ = primitive_desc.weights_desc();
     source_desc_ = primitive_desc.src_desc();
     destination_desc_ = primitive_desc.dst_desc();
+    scratchpad_desc_ = primitive_desc.scratchpad_desc();
     name_ = primitive_desc.impl_info_str();
   }
 
   int threads_;
-  memory::desc source_user_, destination_user_, weights_user_, source_desc_, destination_desc_, weights_desc_;
+  memory::desc source_user_, destination_user_, weights_user_, source_desc_, destination_desc_, weights_desc_, scratchpad_desc_;
   std::optional<memory::desc> bias_;
   bool has_residual_ = false;
-  dnnl::primitive_attr attributes_;
+  dnnl::primitive_attr attributes_ = onednn::attributes();
   dnnl::primitive primitive_;
-  std::optional<dnnl::reorder> source_reorder_, destination_reorder_;
+  std::optional<Reorder> source_reorder_, destination_reorder_;
   std::optional<memory> source_packed_, destination_packed_, weights_packed_;
   std::string name_;
 };

@@ -46,6 +46,28 @@ inline dnnl::memory memory_of(const dnnl::memory::desc& desc, const void* data) 
   return dnnl::memory(desc, engine(), const_cast<void*>(data));
 }
 
+// Attributes that every primitive starts from. oneDNN's own scratch memory belongs to the thread that made a primitive
+// and is missing, or too small, where another thread runs it; so each run brings its own, see scratchpad().
+inline dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+// Scratch memory of the calling thread for one run, to be passed as DNNL_ARG_SCRATCHPAD. One buffer a thread serves all
+// primitives, since a thread runs one at a time; it grows to the largest need.
+inline dnnl::memory scratchpad(const dnnl::memory::desc& desc) {
+  using dnnl::memory;
+  const auto bytes = static_cast<memory::dim>(desc.get_size());
+  thread_local memory buffer;
+  thread_local memory::dim capacity = 0;
+  if (bytes > capacity) {
+    buffer = memory({{bytes}, memory::data_type::u8, memory::dims{1}}, engine());
+    capacity = bytes;
+  }
+  return memory(desc, engine(), bytes == 0 ? nullptr : buffer.get_data_handle());
+}
+
 // Runs `body`, oneDNN's exceptions turned into an Error. `what` names the attempt.
 template <typename Body>
 Status guarded(const char* what, Body&& body) {
