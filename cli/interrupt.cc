@@ -41,6 +41,7 @@ void install_signal_handlers() {
   handle(SIGTERM, on_interrupt);
   handle(SIGBUS, on_bus_error);
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a write beyond the file size limit fails with EFBIG, and is cleaned up after
 }
 
 }  // namespace narrow::cli

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "narrow/text.h"
@@ -50,11 +51,35 @@ std::optional<int> Parser::parse(const Arguments& arguments) {
   return std::nullopt;
 }
 
+CLI::Validator whole_number(std::uint64_t least) {
+  // CLI11 itself lets "-1" wrap around.
+  return CLI::Validator(
+      [least](std::string& text) {
+        std::uint64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool good = error == std::errc() && end == text.data() + text.size() && value >= least;
+        return good ? std::string() : fmt::format("'{}' is not a whole number from {} on", escape_controls(text), least);
+      },
+      "");
+}
+
+CLI::Validator number_between(double least, double most) {
+  // CLI::Range lets NaN through.
+  return CLI::Validator(
+      [least, most](std::string& text) {
+        double value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool good = error == std::errc() && end == text.data() + text.size() && value >= least && value <= most;
+        return good ? std::string() : fmt::format("'{}' is not a number from {} to {}", escape_controls(text), least, most);
+      },
+      fmt::format("in [{} - {}]", least, most));
+}
+
 void add_common(Parser& parser, Common& common) {
   parser.app().add_flag("--json", common.json, "Print the result as JSON");
   parser.app().add_flag("-q,--quiet", common.quiet, "No progress and no notes");
   parser.app().add_option("--threads", common.threads, "Processors to use (default: all)")->check(CLI::Range(1, 1024));
-  parser.app().add_option("--seed", common.seed, "Seed of everything random (default: 0)");
+  parser.app().add_option("--seed", common.seed, "Seed of everything random (default: 0)")->check(whole_number(0));
 }
 
 CLI::Option* add_data(Parser& parser, DataFlags& flags, const std::string& what) {

@@ -31,6 +31,10 @@ class Parser {
   std::vector<std::pair<CLI::Option*, std::string>> required_;
 };
 
+// Checks of an option's value.
+CLI::Validator whole_number(std::uint64_t least);
+CLI::Validator number_between(double least, double most);
+
 // What every verb has.
 struct Common {
   bool json = false;

@@ -62,7 +62,7 @@ int bench_command(const Arguments& arguments) {
   BenchOptions options;
   Common common;
   parser.require(parser.app().add_option("MODEL", models, "The models; the first is what the others are compared with"), "MODEL");
-  parser.app().add_option("--seconds", options.seconds, "Measured time per model (default: 2)")->check(CLI::Range(0.01, 3600.0));
+  parser.app().add_option("--seconds", options.seconds, "Measured time per model (default: 2)")->check(number_between(0.01, 3600));
   parser.app().add_option("--shape", shapes, "NAME=1,3,224,224, repeated: an input whose shape is not fixed")
       ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   parser.app().add_flag("--explain", options.explain, "Which kernel each node ran and how long it took");

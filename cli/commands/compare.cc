@@ -102,9 +102,9 @@ int compare_command(const Arguments& arguments) {
   bench_options.seconds = 1.0;
   parser.require(parser.app().add_option("FLOAT QUANTIZED", paths, "The float model, then the models to compare with it"), "FLOAT");
   add_data(parser, data_flags, "Data for accuracy and distortion (default: random inputs, no accuracy)");
-  parser.app().add_option("--samples", data_flags.samples, "Use so many samples, spread evenly (default: all)");
+  parser.app().add_option("--samples", data_flags.samples, "Use so many samples, spread evenly (default: all)")->check(whole_number(1));
   parser.app().add_option("--report", report_path, "Write an HTML report here");
-  parser.app().add_option("--seconds", bench_options.seconds, "Time measured per model (default: 1)")->check(CLI::Range(0.01, 3600.0));
+  parser.app().add_option("--seconds", bench_options.seconds, "Time measured per model (default: 1)")->check(number_between(0.01, 3600));
   add_common(parser, common);
   parser.examples("  narrow compare float.onnx int8.onnx --data test.npz --report cost.html");
   if (const auto code = parser.parse(arguments)) return *code;
@@ -120,7 +120,9 @@ int compare_command(const Arguments& arguments) {
     models.push_back(*std::move(model));
   }
   if (!report_path.empty()) {
-    if (Status free = models.front().check_output(report_path, false); !free.ok()) return fail(free.error());
+    for (const Model& model : models) {
+      if (Status free = model.check_output(report_path, false); !free.ok()) return fail(free.error());
+    }
   }
   auto data = data_flags.path.empty()
                   ? Data::synthetic(models.front(), kDistortionSamples, common.seed)

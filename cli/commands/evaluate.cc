@@ -57,7 +57,7 @@ int evaluate_command(const Arguments& arguments) {
   Common common;
   parser.require(parser.app().add_option("MODEL", path, "The model to measure"), "MODEL");
   parser.require(add_data(parser, data_flags, "Image folder, .npy, .npz, CIFAR or MNIST binaries; see `narrow list datasets`"), "--data");
-  parser.app().add_option("--samples", data_flags.samples, "Use so many samples, spread evenly (default: all)");
+  parser.app().add_option("--samples", data_flags.samples, "Use so many samples, spread evenly (default: all)")->check(whole_number(1));
   parser.app().add_option("--metric", metric_name, "top1, top5, agreement or sqnr (default: all that apply)");
   parser.app().add_option("--reference", reference_path, "The float model, for agreement and sqnr");
   add_common(parser, common);

@@ -43,10 +43,10 @@ void declare(Parser& parser, Flags& flags) {
   parser.require(app.add_option("-o,--output", flags.output, "The file to write"), "-o OUT");
   app.add_option("--method", flags.method, "auto (default), static, dynamic, fp16, bf16; see `narrow list methods`");
   add_data(parser, flags.data, "Calibration data: image folder, .npy, .npz, CIFAR or MNIST binaries");
-  flags.samples_given = app.add_option("--samples", flags.data.samples, "Calibrate on so many samples, spread evenly (default: all)");
+  flags.samples_given = app.add_option("--samples", flags.data.samples, "Calibrate on so many samples, spread evenly (default: all)")->check(whole_number(1));
   app.add_option("--target", flags.target, "The runtime that will run it (default: onnxruntime); see `narrow list targets`");
   app.add_option("--observer", flags.observer, "How ranges are chosen: min_max (default), moving_average, percentile, entropy, mse");
-  flags.percentile_given = app.add_option("--percentile", flags.percentile, "Of values kept by observer percentile (default: 99.999)")->check(CLI::Range(50.0, 100.0));
+  flags.percentile_given = app.add_option("--percentile", flags.percentile, "Of values kept by observer percentile (default: 99.999)")->check(number_between(50, 100));
   app.add_flag("--per-tensor", flags.per_tensor, "One scale for each weight instead of one for each channel");
   app.add_flag("--symmetric", flags.symmetric, "Symmetric activations");
   app.add_option("--form", flags.form, "How it is written: qdq (default) or qoperator");
@@ -55,7 +55,7 @@ void declare(Parser& parser, Flags& flags) {
   app.add_option("--recipe", flags.recipe, "A recipe in TOML; other options override it");
   app.add_option("--max-drop", flags.max_drop, "Points of top-1 that may be lost (default: 2%); more ends with exit code 5");
   app.add_option("--eval-data", flags.eval_data, "Labelled data for the verdict (default: the calibration data)");
-  app.add_option("--eval-samples", flags.eval_samples, "Use so many of them, spread evenly");
+  app.add_option("--eval-samples", flags.eval_samples, "Use so many of them, spread evenly")->check(whole_number(1));
   app.add_option("--report", flags.report, "Write an HTML report here");
   add_common(parser, flags.common);
   flags.seed_given = app.get_option("--seed");
@@ -84,6 +84,12 @@ QuantizeOptions make_options(const Flags& flags, const Progress& progress) {
   if (!flags.report.empty()) options.histograms = kHistogramsInReport;
   options.progress = progress;
   return options;
+}
+
+bool same_path(const std::string& a, const std::string& b) {
+  std::error_code error;
+  const auto whole = [&](const std::string& path) { return std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error); };
+  return whole(a) == whole(b);
 }
 
 // The samples that the verdict's accuracy is measured on; nothing when that was not asked for and would take long.
@@ -238,23 +244,26 @@ int quantize_command(const Arguments& arguments) {
     if (path.empty()) continue;
     if (Status free = model->check_output(path, path == flags.output); !free.ok()) return fail(free.error());
   }
+  if (!flags.report.empty() && same_path(flags.report, flags.output)) {
+    return fail(invalid_argument(fmt::format("the report and the model cannot both be written to '{}'", flags.output)));
+  }
   std::optional<Data> data;
   if (!flags.data.path.empty()) {
     auto opened = Data::open(flags.data.path, *model, {flags.data.preprocess, flags.data.labels, 0});
     if (!opened.ok()) return fail(opened.error());
     data = *std::move(opened);
   }
+  const ModelInfo before = model->info();
+  const auto eval_data = evaluation_data(flags, *model, data, before);
+  if (!eval_data.ok()) return fail(eval_data.error());
   const auto quantization = quantize(*model, data ? &*data : nullptr, make_options(flags, progress.callback()));
   if (!quantization.ok()) return fail(quantization.error());
   if (Status saved = quantization->model.save(flags.output); !saved.ok()) return fail(saved.error());
   if (Status same = verify_written(flags.output, quantization->model, data ? &*data : nullptr, 1); !same.ok()) return fail(same.error());
 
-  const ModelInfo before = model->info();
   auto written = Model::load(flags.output);
   if (!written.ok()) return fail(written.error());
   const ModelInfo after = written->info();
-  const auto eval_data = evaluation_data(flags, *model, data, before);
-  if (!eval_data.ok()) return fail(eval_data.error());
   judge_options.same_data_as_calibration = flags.eval_data.empty() && quantization->calibration_samples != 0;
   judge_options.evaluate = {flags.common.threads, progress.callback()};
   const auto verdict = judge(*model, *quantization, *eval_data ? &**eval_data : nullptr, judge_options);

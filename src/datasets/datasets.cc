@@ -98,8 +98,8 @@ Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path, const Ope
     return dataset;
   }
   std::string accepted;
-  for (const DatasetKind& kind : dataset_kinds()) accepted += fmt::format("\n  {}: {}", kind.name, kind.summary);
-  return unsupported(fmt::format("the data '{}' ({} bytes) is of no known kind; accepted are{}", path, probe.size, accepted));
+  for (const DatasetKind& kind : dataset_kinds()) accepted += fmt::format("{}{} ({})", accepted.empty() ? "" : "; ", kind.name, kind.summary);
+  return unsupported(fmt::format("the data '{}' ({} bytes) is of no known kind; accepted are {}", path, probe.size, accepted));
 }
 
 }  // namespace narrow::datasets
