@@ -179,5 +179,23 @@ TEST(Half, StoresBfloat16WithACastBack) {
   EXPECT_LT(relative_error((*expected)[0], (*found)[0]), 0.01);
 }
 
+TEST(Half, RefusesModelsThatGainNothing) {
+  Recipe recipe;
+  recipe.method = "bf16";
+  ModelBuilder small;
+  const Result<Outcome> stored = quantize(small.finish({small.node("MatMul", "y", {small.input("x", {4, 8}), small.weight("w", {8, 4})})}), recipe);
+  ASSERT_FALSE(stored.ok());
+  EXPECT_EQ(stored.error().code(), ErrorCode::kUnsupported);
+  EXPECT_NE(stored.error().message().find("MatMul: it has no large weights"), std::string::npos);
+
+  recipe.method = "fp16";
+  ModelBuilder half;
+  const ValueId x = half.graph().add_value("x", graph::Type::tensor(DType::kF16, {4, 8}));
+  half.graph().inputs.push_back(x);
+  const Result<Outcome> again = quantize(half.finish({half.node("Relu", "y", {x})}), recipe);
+  ASSERT_FALSE(again.ok());
+  EXPECT_EQ(again.error().code(), ErrorCode::kUnsupported);
+}
+
 }  // namespace
 }  // namespace narrow::quantizers

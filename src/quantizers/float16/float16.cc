@@ -22,6 +22,10 @@ Result<Outcome> finish(const Request& request, Prepared prepared, std::vector<La
   outcome.warnings = std::move(prepared.warnings);
   Graph& graph = prepared.model.graph;
   NARROW_RETURN_IF_ERROR(graph::verify(graph, "the converted graph"));
+  if (std::none_of(decided.begin(), decided.end(), [](const LayerDecision& layer) { return layer.decision == Decision::kConverted; })) {
+    return unsupported(fmt::format("no layer of this model gains from {}{}", request.recipe.method,
+                                   decided.empty() ? "" : fmt::format(" ({}: {})", decided[0].op_type, decided[0].reason)));
+  }
   outcome.layers = decisions_for(request.model->graph, std::move(decided));
   outcome.correspondence = same_named_values(request.model->graph, graph);
   outcome.model = std::move(prepared.model);
@@ -68,10 +72,19 @@ void store_bf16(Graph& graph, passes::UniqueNames& names, std::vector<LayerDecis
   graph.nodes.insert(graph.nodes.begin(), std::make_move_iterator(casts.begin()), std::make_move_iterator(casts.end()));
 }
 
+// A value whose type is not known may be f32.
+bool holds_f32(Graph& graph) {
+  bool found = false;
+  for (const graph::Value& value : graph.values) found = found || value.type.dtype == DType::kF32 || (!value.constant && value.type.dtype == DType::kUndefined);
+  for (graph::Node& node : graph.nodes) passes::for_each_subgraph(node, [&](Graph& body) { found = found || holds_f32(body); });
+  return found;
+}
+
 }  // namespace
 
 Result<Outcome> quantize_fp16(const Request& request) {
   NARROW_TRY(Prepared prepared, prepare_model(*request.model));
+  if (!holds_f32(prepared.model.graph)) return unsupported("no value of this model is f32: there is nothing to convert to f16");
   std::vector<LayerDecision> decided;
   passes::UniqueNames names(prepared.model.graph);
   float16::Converter converter(prepared.model.graph, request.recipe, names, {}, request.recipe.keep_io_float);
