@@ -20,8 +20,21 @@ std::size_t utf8_length(std::string_view text, std::size_t i) {
   for (std::size_t k = 1; k < n; ++k) {
     if ((byte(i + k) & 0xC0) != 0x80) return 0;
   }
-  if (lead == 0xC2 && byte(i + 1) < 0xA0) return 0;  // C1 control characters
+  if (n > 1) {
+    const unsigned char second = byte(i + 1);
+    if (lead == 0xC2 && second < 0xA0) return 0;                                             // C1 control characters
+    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xF0 && second < 0x90)) return 0;        // overlong forms
+    if ((lead == 0xED && second >= 0xA0) || (lead == 0xF4 && second >= 0x90)) return 0;      // surrogates, beyond Unicode
+  }
   return n;
+}
+
+// Line separators and the marks that reverse text: a name with them can pass for another.
+bool misleads(std::string_view sequence) {
+  if (sequence.size() != 3 || sequence[0] != '\xE2') return false;
+  const auto last = static_cast<unsigned char>(sequence[2]);
+  if (sequence[1] == '\x80') return (last >= 0x8E && last <= 0x8F) || (last >= 0xA8 && last <= 0xAE);
+  return sequence[1] == '\x81' && last >= 0xA6 && last <= 0xA9;
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -50,6 +63,9 @@ std::string escape_controls(std::string_view text) {
     if (n == 0 || c < 0x20 || c == 0x7F) {
       out += fmt::format("\\x{:02x}", c);
       i += 1;
+    } else if (misleads(text.substr(i, n))) {
+      for (std::size_t k = 0; k < n; ++k) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[i + k]));
+      i += n;
     } else {
       out.append(text.substr(i, n));
       i += n;

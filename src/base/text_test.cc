@@ -11,6 +11,11 @@ TEST(EscapeControls, TerminalSequencesAndBadUtf8BecomeHex) {
   EXPECT_EQ(escape_controls("a\xff\xc3"), "a\\xff\\xc3");           // lone bytes
   EXPECT_EQ(escape_controls("\xc0\xaf"), "\\xc0\\xaf");             // overlong form
   EXPECT_EQ(escape_controls("\xc2\x9b"), "\\xc2\\x9b");             // C1 CSI
+  EXPECT_EQ(escape_controls("\xe0\x80\xaf"), "\\xe0\\x80\\xaf");     // overlong form of three bytes
+  EXPECT_EQ(escape_controls("\xed\xa0\x80"), "\\xed\\xa0\\x80");     // lone surrogate
+  EXPECT_EQ(escape_controls("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");  // beyond Unicode
+  EXPECT_EQ(escape_controls("a\u202Eb"), "a\\xe2\\x80\\xaeb");       // right-to-left override
+  EXPECT_EQ(escape_controls("\u2026\u2066"), "\u2026\\xe2\\x81\\xa6");
 }
 
 TEST(GlobMatch, StarsAndQuestionMarks) {
