@@ -33,7 +33,7 @@ class ModelWorkload final : public evaluation::Workload {
   static Result<std::unique_ptr<evaluation::Workload>> make(const std::string& path, const BenchOptions& options) {
     auto workload = std::make_unique<ModelWorkload>();
     NARROW_TRY(Model model, Model::load(path));
-    NARROW_TRY(workload->inputs_, make_inputs(model, options));
+    NARROW_TRY(workload->inputs_, make_inputs(model, options, workload->guessed_));
     runtime::SessionOptions session_options;
     session_options.threads = options.threads;
     session_options.profile = options.explain;
@@ -44,7 +44,10 @@ class ModelWorkload final : public evaluation::Workload {
 
   Status run() override {
     auto ran = session_->run(inputs_);
-    return ran.ok() ? Status{} : Status{std::move(ran).error()};
+    if (ran.ok()) return {};
+    if (guessed_.empty()) return std::move(ran).error();
+    return invalid_argument(fmt::format("the model does not run on inputs of guessed shape ({}): {}", guessed_, ran.error().message()))
+        .hint("Give real shapes with --shape NAME=…, or real inputs with --data.");
   }
 
   void describe(BenchResult& result) override {
@@ -62,7 +65,7 @@ class ModelWorkload final : public evaluation::Workload {
   }
 
  private:
-  static Result<std::vector<runtime::NamedTensor>> make_inputs(const Model& model, const BenchOptions& options) {
+  static Result<std::vector<runtime::NamedTensor>> make_inputs(const Model& model, const BenchOptions& options, std::string& guessed) {
     if (!options.data.empty()) {
       NARROW_TRY(const Data data, Data::open(options.data, model, {options.preprocess, "", 1}));
       NARROW_TRY(datasets::Sample sample, data.impl().samples->read(0));
@@ -78,12 +81,18 @@ class ModelWorkload final : public evaluation::Workload {
     }
     NARROW_TRY(const auto dataset, datasets::synthetic_dataset(specs, 1, options.seed));
     NARROW_TRY(datasets::Sample sample, dataset->read(0));
+    for (const datasets::InputSpec& spec : specs) {
+      if (spec.type.static_shape()) continue;
+      const auto made = std::find_if(sample.inputs.begin(), sample.inputs.end(), [&](const auto& input) { return input.first == spec.name; });
+      if (made != sample.inputs.end()) guessed += fmt::format("{}{} {}", guessed.empty() ? "" : ", ", spec.name, to_string(made->second.shape()));
+    }
     return std::move(sample.inputs);
   }
 
   std::unique_ptr<runtime::Session> session_;
   std::vector<runtime::NamedTensor> inputs_;
   bool explain_ = false;
+  std::string guessed_;  // the inputs of which the model leaves the shape open, and what was taken
 };
 
 std::string pack_request(const std::vector<std::string>& models, const BenchOptions& options) {

@@ -143,7 +143,8 @@ void measure(const Model& model, const Data* data, const QuantizeOptions& option
   auto report = evaluation::measure_distortion(request, *inputs->impl().samples);
   if (!report.ok()) {
     result.distortion_note = report.error().message();
-    result.warnings.push_back("the cost of quantization could not be measured: " + report.error().message());
+    result.warnings.push_back("the cost of quantization could not be measured: " + report.error().message() +
+                              (data == nullptr ? "; real inputs given with --data may run" : ""));
     return;
   }
   result.distortion = std::move(report->layers);

@@ -79,6 +79,12 @@ def cnn(hostile=False):
     return model(nodes, initializers, [value_info("x", ["N", 1, 8, 8])], [value_info("y", ["N", 3])])
 
 
+def long_input():
+    """A convolution over five steps of an input whose length the model leaves open."""
+    return model([node("Conv", "steps", ["x", "w"], ["y"])], [tensor("w", [2, 1, 5], [0.1] * 10)], [value_info("x", [1, 1, "length"])],
+                 [value_info("y", [1, 2, "rest"])])
+
+
 def npy(descr, shape, payload):
     header = repr({"descr": descr, "fortran_order": False, "shape": tuple(shape)})
     header += " " * (63 - (len(header) + 10) % 64) + "\n"
@@ -107,6 +113,7 @@ def write_all(folder):
     pixels = [p for label in labels for p in picture(label, rng)]
     (folder / "cnn.onnx").write_bytes(cnn())
     (folder / "hostile.onnx").write_bytes(cnn(hostile=True))
+    (folder / "long_input.onnx").write_bytes(long_input())
     (folder / "x.npy").write_bytes(float_npy([1, 1, 8, 8], pixels[:64]))
     (folder / "nan.npy").write_bytes(float_npy([1, 1, 8, 8], [float("nan")] * 64))
     (folder / "wrong.npy").write_bytes(float_npy([1, 1, 7, 7], pixels[:49]))
