@@ -13,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "calibration/observers/observer.h"
 #include "calibration/value_observer.h"
+#include "passes/passes.h"
 #include "runtime/session.h"
 
 namespace narrow::calibration {
@@ -51,11 +52,10 @@ class Calibration {
  public:
   Calibration(const graph::Graph& graph, const datasets::Dataset& data, const CalibrateOptions& options, bool histograms,
               std::vector<graph::ValueId> values)
-      : graph_(graph), data_(data), options_(options), histograms_(histograms), values_(std::move(values)) {
-    for (std::size_t i = 0; i < values_.size(); ++i) slot_.emplace(values_[i], i);
-  }
+      : graph_(graph), data_(data), options_(options), histograms_(histograms), values_(std::move(values)) {}
 
   Result<CalibrationTable> run(std::size_t samples) {
+    NARROW_RETURN_IF_ERROR(optimize());
     const int threads = static_cast<int>(std::clamp<std::size_t>(samples, 1, static_cast<std::size_t>(std::max(1, options_.threads))));
     base::ThreadPool pool(threads);
     std::vector<Worker> workers(static_cast<std::size_t>(threads));
@@ -99,6 +99,23 @@ class Calibration {
   }
 
  private:
+  // What runs is the graph in its fastest form; statistics do not mind the order of a value's elements.
+  Status optimize() {
+    passes::NameSet keep;
+    for (graph::ValueId id : values_) keep.insert(graph_.value(id).name);
+    running_ = graph_.clone();
+    NARROW_TRY(const passes::NameMap twins, passes::optimize_for_running(running_, keep));
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      const std::string& name = graph_.value(values_[i]).name;
+      const auto twin = twins.find(name);
+      const graph::ValueId id = running_.find_value(twin == twins.end() ? name : twin->second);
+      if (id == graph::kNoValue) return internal_error(fmt::format("calibration: '{}' was optimized away", name));
+      slot_.emplace(id, i);
+      tapped_.push_back(id);
+    }
+    return {};
+  }
+
   Status run_sample(Worker& worker, std::size_t index, std::size_t samples, SampleRecord& record) {
     // Spread evenly over the whole set, as datasets::take_samples does.
     const auto at = static_cast<std::size_t>(static_cast<unsigned __int128>(index) * data_.size() / samples);
@@ -116,7 +133,7 @@ class Calibration {
     if (histograms_) worker.histograms.assign(values_.size(), AdaptiveHistogram(2 * std::max(1, options_.histogram_bins)));
     runtime::SessionOptions options;
     options.threads = 1;
-    options.tapped = values_;
+    options.tapped = tapped_;
     options.tap = [this, &worker](graph::ValueId id, const Tensor& tensor) -> Status {
       const auto slot = slot_.find(id);
       if (slot == slot_.end()) return {};
@@ -129,7 +146,7 @@ class Calibration {
       }
       return {};
     };
-    NARROW_TRY(worker.session, runtime::Session::create(graph_, std::move(options)));
+    NARROW_TRY(worker.session, runtime::Session::create(running_, std::move(options)));
     return {};
   }
 
@@ -147,8 +164,10 @@ class Calibration {
   const datasets::Dataset& data_;
   const CalibrateOptions& options_;
   bool histograms_;
-  std::vector<graph::ValueId> values_;
-  std::unordered_map<graph::ValueId, std::size_t> slot_;
+  std::vector<graph::ValueId> values_;                      // in graph_
+  graph::Graph running_;
+  std::vector<graph::ValueId> tapped_;                      // in running_, parallel to values_
+  std::unordered_map<graph::ValueId, std::size_t> slot_;    // from a value of running_ to its place
 };
 
 }  // namespace

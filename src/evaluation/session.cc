@@ -8,10 +8,7 @@ namespace narrow::evaluation {
 Result<std::unique_ptr<runtime::Session>> open_session(const graph::Graph& graph, runtime::SessionOptions options) {
   graph::Graph lowered = graph.clone();
   NARROW_RETURN_IF_ERROR(passes::lower_qdq(lowered));
-  NARROW_TRY(const int fused, passes::fuse_convolution(lowered));
-  (void)fused;
-  NARROW_TRY(const passes::NameMap twins, passes::assign_layout(lowered));
-  (void)twins;
+  NARROW_RETURN_IF_ERROR(passes::optimize_for_running(lowered));
   return runtime::Session::create(lowered, std::move(options));
 }
 

@@ -1,4 +1,5 @@
-// Opening a model for running as fast as it can: quantized parts on integers, f32 convolutions fused and channels-last.
+// Opening a model for running as fast as it can: quantized parts are lowered to integer operators, float convolutions
+// fused and laid out channels-last.
 #pragma once
 
 #include <memory>

@@ -40,4 +40,8 @@ Result<int> fuse_convolution(graph::Graph& graph, const NameSet& keep = {});
 // holds the same numbers as a value of the model in the other order (it may be the only one left that does).
 Result<NameMap> assign_layout(graph::Graph& graph);
 
+// All that makes a float graph run fast: BatchNormalization folded, fuse_convolution, assign_layout. Returns what
+// assign_layout returns.
+Result<NameMap> optimize_for_running(graph::Graph& graph, const NameSet& keep = {});
+
 }  // namespace narrow::passes
