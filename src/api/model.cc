@@ -98,9 +98,16 @@ Result<Model> Model::load(const std::string& path, const LoadOptions& options) {
 }
 
 Status Model::check_output(const std::string& path, bool is_model) const {
-  if (!impl_->model.source_path.empty() && same_file(path, impl_->model.source_path)) {
-    return invalid_argument(fmt::format("'{}' is the file the model was read from; narrow never writes over its input", path))
-        .hint("Give another output name.");
+  std::vector<std::string> sources = impl_->model.data_paths;
+  sources.push_back(impl_->model.source_path);
+  for (const std::string& source : sources) {
+    // Weights of a large model go to a file beside it.
+    for (const std::string& written : {path, path + ".data"}) {
+      if (!same_file(written, source)) continue;
+      return invalid_argument(fmt::format("'{}' is {} the model was read from; narrow never writes over its input", written,
+                                          source == impl_->model.source_path ? "the file" : "a data file"))
+          .hint("Give another output name.");
+    }
   }
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();
   const std::string folder = parent.empty() ? "." : parent.string();

@@ -163,6 +163,7 @@ struct Model {
   Graph graph;
   std::string source_format;                      // "onnx", …
   std::string source_path;
+  std::vector<std::string> data_paths;            // the other files that tensors lie in
   std::map<std::string, std::int64_t> opsets;     // domain -> version, as imported
   std::int64_t ir_version = 0;
   std::string producer_name, producer_version, domain, doc;

@@ -85,6 +85,13 @@ def long_input():
                  [value_info("y", [1, 2, "rest"])])
 
 
+def with_data_file(location):
+    """One MatMul whose weights lie in another file."""
+    entry = lambda key, value: block(13, block(1, key) + block(2, value))
+    weights = (number(1, 4) + number(1, 3) + number(2, FLOAT) + block(8, "w") + entry("location", location) + number(14, 1))
+    return model([node("MatMul", "fc", ["x", "w"], ["y"])], [weights], [value_info("x", [1, 4])], [value_info("y", [1, 3])])
+
+
 def npy(descr, shape, payload):
     header = repr({"descr": descr, "fortran_order": False, "shape": tuple(shape)})
     header += " " * (63 - (len(header) + 10) % 64) + "\n"
@@ -114,6 +121,8 @@ def write_all(folder):
     (folder / "cnn.onnx").write_bytes(cnn())
     (folder / "hostile.onnx").write_bytes(cnn(hostile=True))
     (folder / "long_input.onnx").write_bytes(long_input())
+    (folder / "data_file.onnx").write_bytes(with_data_file("weights.onnx.data"))
+    (folder / "weights.onnx.data").write_bytes(struct.pack("<12f", *range(12)))
     (folder / "x.npy").write_bytes(float_npy([1, 1, 8, 8], pixels[:64]))
     (folder / "nan.npy").write_bytes(float_npy([1, 1, 8, 8], [float("nan")] * 64))
     (folder / "wrong.npy").write_bytes(float_npy([1, 1, 7, 7], pixels[:49]))

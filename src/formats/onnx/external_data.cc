@@ -74,6 +74,12 @@ Result<std::shared_ptr<const base::MappedFile>> ExternalData::open(const std::st
   return file;
 }
 
+std::vector<std::string> ExternalData::paths() const {
+  std::vector<std::string> paths;
+  for (const auto& [location, file] : open_) paths.push_back((fs::path(folder_) / location).string());
+  return paths;
+}
+
 Result<std::uint64_t> parse_decimal(std::string_view text, const std::string& what) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);

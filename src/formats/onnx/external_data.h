@@ -21,6 +21,8 @@ class ExternalData {
   // are resolved. Errors: corrupt (a location that leaves those), not_found, io. `tensor` names the reader.
   Result<std::shared_ptr<const base::MappedFile>> open(const std::string& location, const std::string& tensor);
 
+  std::vector<std::string> paths() const;  // of the files opened
+
  private:
   std::string folder_;
   std::vector<std::string> allowed_roots_;

@@ -168,6 +168,7 @@ Result<graph::Model> import_bytes(std::span<const std::uint8_t> bytes, const std
   const GraphContext context{{std::move(owner), &external}, label, &annotations, &reader.functions()};
   Scope scope{&model.graph, nullptr, 1};
   NARROW_RETURN_IF_ERROR(read_graph(*reader.graph(), scope, context).context(while_reading()));
+  model.data_paths = external.paths();
   if (!annotations.empty()) {
     wire::ProtoMessage carried;
     carried.add_string(model_field::kGraph, annotations);
