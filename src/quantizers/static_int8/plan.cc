@@ -173,14 +173,22 @@ bool is_data_input(const Graph& graph, const Node& node, const NodePlan& plan, s
 }
 
 std::vector<std::string> Plan::calibrated(const Graph& graph) const {
+  std::vector<bool> needed(values.size(), false);
+  for (std::size_t v = 0; v < values.size(); ++v) needed[v] = values[v].quantized && !graph.values[v].constant;
+  // The signal that a layer's rounded inputs are measured against.
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    if (!nodes[n].quantized || nodes[n].role != QuantRole::kCompute) continue;
+    for (ValueId id : effective_outputs(graph, *this, static_cast<int>(n))) needed[id] = true;
+  }
   std::vector<std::string> names;
   for (std::size_t v = 0; v < values.size(); ++v) {
-    if (values[v].quantized && !graph.values[v].constant) names.push_back(graph.values[v].name);
+    if (needed[v]) names.push_back(graph.values[v].name);
   }
   return names;
 }
 
-Result<Plan> make_plan(const Graph& graph, const targets::Target& target, const Recipe& recipe, const Ranges* ranges) {
+Result<Plan> make_plan(const Graph& graph, const targets::Target& target, const Recipe& recipe,
+                       const Observed* observed) {
   Plan plan;
   plan.target = &target;
   plan.nodes.resize(graph.nodes.size());
@@ -200,11 +208,14 @@ Result<Plan> make_plan(const Graph& graph, const targets::Target& target, const 
     own.quantized = own.reason.empty() && own.role != QuantRole::kActivation;
     own.per_channel = per_channel_choice(recipe, node.name, node.op_type);
   }
-  if (ranges != nullptr) refuse_far_ranges(graph, *ranges, plan);
+  if (observed != nullptr) {
+    refuse_far_ranges(graph, observed->ranges, plan);
+    refuse_noise(graph, recipe, *observed, plan);
+  }
   fold_activations(graph, uses, recipe, plan);
   refuse_islands(graph, plan);
   place_values(graph, recipe, plan);
-  share_parameters(graph, ranges, plan);
+  share_parameters(graph, observed == nullptr ? nullptr : &observed->ranges, plan);
   return plan;
 }
 

@@ -1,7 +1,7 @@
 // Decides, before any calibration, what of a prepared float graph computes in integers and why the rest does not.
 //
 // The plan is made twice: without ranges, to learn which values to calibrate, and with them, which can only take
-// quantization away (a Concat of values whose ranges lie far apart).
+// quantization away (a Concat of values whose ranges lie far apart, a layer that would compute on noise).
 #pragma once
 
 #include <map>
@@ -42,15 +42,23 @@ struct Plan {
   const targets::Target* target = nullptr;
   std::vector<NodePlan> nodes;   // by node index
   std::vector<ValuePlan> values; // by value id
-  std::vector<std::string> calibrated(const graph::Graph& graph) const;  // names of values whose ranges are needed
+  std::vector<std::string> calibrated(const graph::Graph& graph) const;  // names of values whose statistics are needed
 };
 
 using Ranges = std::map<graph::ValueId, calibration::Range>;
 
-// `ranges` null: before calibration. Errors: invalid_argument (a rule asks for what the target cannot).
-Result<Plan> make_plan(const graph::Graph& graph, const targets::Target& target, const Recipe& recipe, const Ranges* ranges);
+// What calibration saw of the values that the first plan asked for.
+struct Observed {
+  Ranges ranges;
+  std::map<graph::ValueId, double> power;  // mean square
+};
+
+// `observed` null: before calibration. Errors: invalid_argument (a rule asks for what the target cannot).
+Result<Plan> make_plan(const graph::Graph& graph, const targets::Target& target, const Recipe& recipe,
+                       const Observed* observed);
 
 // plan.cc's steps in order, each in its own file.
+void refuse_noise(const graph::Graph& graph, const Recipe& recipe, const Observed& observed, Plan& plan);  // precision.cc
 void refuse_islands(const graph::Graph& graph, Plan& plan);                    // islands.cc
 void place_values(const graph::Graph& graph, const Recipe& recipe, Plan& plan);  // placement.cc
 void share_parameters(const graph::Graph& graph, const Ranges* ranges, Plan& plan);  // placement.cc

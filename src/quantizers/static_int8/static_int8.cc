@@ -12,6 +12,7 @@
 #include "quantizers/preparation.h"
 #include "quantizers/static_int8/parameters.h"
 #include "quantizers/static_int8/plan.h"
+#include "quantizers/static_int8/saturation.h"
 #include "targets/fusion.h"
 
 namespace narrow::quantizers {
@@ -22,7 +23,7 @@ using graph::kNoValue;
 using graph::Node;
 using graph::ValueId;
 using static_int8::Plan;
-using static_int8::Ranges;
+using static_int8::Observed;
 
 Status check_recipe(const Recipe& recipe, const targets::Target& target) {
   if (recipe.form != "qdq" && recipe.form != "qoperator") {
@@ -74,14 +75,16 @@ Status something_to_do(const Graph& graph, const Plan& plan) {
       .hint("try --method dynamic or --method fp16");
 }
 
-Result<Ranges> choose_ranges(const Graph& graph, const Plan& plan, const calibration::CalibrationTable& table,
-                             const Recipe& recipe, std::vector<std::string>& warnings) {
-  Ranges ranges;
+Result<Observed> observe(const Graph& graph, const Plan& plan, const calibration::CalibrationTable& table,
+                         const Recipe& recipe, std::vector<std::string>& warnings) {
+  Observed observed;
   for (std::size_t v = 0; v < graph.values.size(); ++v) {
     const static_int8::ValuePlan& value = plan.values[v];
-    if (!value.quantized || graph.values[v].constant) continue;
+    if (graph.values[v].constant) continue;
     const std::string& name = graph.values[v].name;
     const calibration::ValueStatistics* seen = table.find(name);
+    if (seen != nullptr && seen->count > 0) observed.power[static_cast<ValueId>(v)] = seen->sum_squares / static_cast<double>(seen->count);
+    if (!value.quantized) continue;
     if (seen == nullptr) return internal_error(fmt::format("calibration has no statistics of '{}'", name));
     if (seen->non_finite > 0) {
       warnings.push_back(fmt::format("'{}' held {} NaN or infinite value(s) during calibration, first in sample {}; they were left out of its range",
@@ -93,9 +96,10 @@ Result<Ranges> choose_ranges(const Graph& graph, const Plan& plan, const calibra
     }
     NARROW_TRY(const calibration::Observer* observer, calibration::find_observer(value.observer));
     const calibration::ObserverOptions options{recipe.percentile, static_int8::activation_grid(value.storage_type, value.symmetric)};
-    ranges[static_cast<ValueId>(v)] = observer->choose(*seen, options);
+    observed.ranges[static_cast<ValueId>(v)] = observer->choose(*seen, options);
   }
-  return ranges;
+  static_int8::cut_saturated(graph, observed.ranges);
+  return observed;
 }
 
 // Drops each folded Relu or Clip: the layer before it writes its output. Node indices stay as they are.
@@ -171,10 +175,10 @@ Result<Outcome> quantize_static(const Request& request) {
   if (request.progress) options.progress = [&](std::size_t done, std::size_t total) { request.progress("calibrating", done, total); };
   NARROW_TRY(outcome.calibration, calibration::calibrate(graph, *request.data, options));
 
-  NARROW_TRY(const Ranges ranges, choose_ranges(graph, wish, outcome.calibration, recipe, outcome.warnings));
-  NARROW_TRY(const Plan plan, static_int8::make_plan(graph, *target, recipe, &ranges));
+  NARROW_TRY(const Observed observed, observe(graph, wish, outcome.calibration, recipe, outcome.warnings));
+  NARROW_TRY(const Plan plan, static_int8::make_plan(graph, *target, recipe, &observed));
   NARROW_RETURN_IF_ERROR(something_to_do(graph, plan));
-  const passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, ranges, outcome.warnings);
+  const passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, observed.ranges, outcome.warnings);
   outcome.layers = decisions_for(request.model->graph, decide(graph, plan, parameters));
 
   drop_folded(graph, plan);

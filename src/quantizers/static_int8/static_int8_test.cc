@@ -244,6 +244,54 @@ TEST(StaticInt8, ConcatOfFarRangesStaysFloat) {
   EXPECT_NE(head->reason.find("ranges"), std::string::npos) << head->reason;
 }
 
+// Differences of neighbouring channels: what they have in common cancels.
+ValueId differences(ModelBuilder& b, const std::string& name, ValueId x) {
+  const float w[] = {1, -1, 0, 0, 0, 0, 1, -1};
+  return b.node("Conv", name, {x, b.constant(name + ".w", Tensor::from<float>({2, 4, 1, 1}, std::span<const float>(w)))});
+}
+
+TEST(StaticInt8, LayersThatCancelLargeInputsStayFloat) {
+  for (const char* target : {"onnxruntime", "openvino"}) {
+    for (float centre : {0.0f, 200.0f}) {
+      ModelBuilder b;
+      const ValueId d = differences(b, "differ", b.input("x", {1, 4, 8, 8}));
+      const Model model = b.finish({b.node("Conv", "last", {b.node("Sigmoid", "s", {d}), b.weight("v", {4, 2, 1, 1}, 2)})});
+      const RandomData data(model.graph, 8, centre - 1, centre + 1);
+      Recipe recipe;
+      recipe.target = target;
+      const Result<Outcome> outcome = quantize(model, recipe, &data);
+      ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+      const LayerDecision* differ = find_layer(*outcome, "differ");
+      EXPECT_EQ(differ->decision, centre == 0 ? Decision::kQuantized : Decision::kFloat) << target << " around " << centre;
+      EXPECT_EQ(find_layer(*outcome, "last")->decision, Decision::kQuantized);
+      if (centre > 0) {
+        EXPECT_NE(differ->reason.find("between signal and noise"), std::string::npos) << differ->reason;
+      }
+      const auto expected = run_model(model.graph, *data.read(3)), found = run_model(outcome->model.graph, *data.read(3));
+      ASSERT_TRUE(expected.ok() && found.ok());
+      EXPECT_LT(relative_error((*expected)[0], (*found)[0]), 0.03) << target << " around " << centre;
+    }
+  }
+}
+
+TEST(StaticInt8, RoundingIsJudgedThroughSilu) {
+  ModelBuilder b;
+  // Large values of one sign pass SiLU unchanged; the layer behind it cancels them.
+  const ValueId c = b.node("Conv", "wide", {b.input("x", {1, 4, 8, 8}), b.constant("w", [] {
+    Tensor eye = *Tensor::create(DType::kF32, {4, 4, 1, 1});
+    for (int i = 0; i < 16; ++i) eye.mutable_data<float>()[i] = i % 5 == 0 ? 1.0f : 0.0f;
+    return eye;
+  }())});
+  const ValueId m = b.node("Mul", "silu", {c, b.node("Sigmoid", "gate", {c})});
+  const ValueId d = differences(b, "differ", m);
+  const Model model = b.finish({b.node("Conv", "last", {b.node("Sigmoid", "s", {d}), b.weight("v", {4, 2, 1, 1}, 2)})});
+  const RandomData data(model.graph, 8, 199, 201);
+  const Result<Outcome> outcome = quantize(model, {}, &data);
+  ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+  for (const char* name : {"wide", "silu", "gate", "differ"}) EXPECT_EQ(find_layer(*outcome, name)->decision, Decision::kFloat) << name;
+  EXPECT_EQ(find_layer(*outcome, "last")->decision, Decision::kQuantized);
+}
+
 TEST(StaticInt8, LonelyFollowersAreNoIslands) {
   ModelBuilder b;
   const ValueId x = b.input("x", {1, 4, 8, 8});
