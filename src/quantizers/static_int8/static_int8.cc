@@ -114,15 +114,15 @@ void drop_folded(Graph& graph, const Plan& plan) {
   }
 }
 
-// Every reader of the file derives the types around Q and DQ by itself; written down they make small files larger.
-void forget_coded_types(const Graph& original, Graph& graph) {
-  for (const Node& node : graph.nodes) {
-    if (node.is("QuantizeLinear")) {
-      graph.value(node.outputs[0]).type = {};
-      graph::Value& raw = graph.value(node.inputs[0]);
-      if (original.find_value(raw.name) == kNoValue) raw.type = {};
-    }
-    if (node.is("DequantizeLinear") && graph.constant(node.inputs[0]) != nullptr) graph.value(node.outputs[0]).type = {};
+// Every reader of the file derives types by itself; those that the model did not state make small files larger.
+void forget_derived_types(const Graph& original, Graph& graph) {
+  std::vector<bool> stated(graph.values.size(), false);
+  for (ValueId id : graph.inputs) stated[id] = true;
+  for (ValueId id : graph.outputs) stated[id] = true;
+  for (std::size_t v = 0; v < graph.values.size(); ++v) {
+    graph::Value& value = graph.values[v];
+    const ValueId before = original.find_value(value.name);
+    if (!stated[v] && !value.constant && (before == kNoValue || original.value(before).type.dtype == DType::kUndefined)) value.type = {};
   }
 }
 
@@ -191,7 +191,7 @@ Result<Outcome> quantize_static(const Request& request) {
   (void)moved;
   for (std::string& island : targets::describe_islands(graph, *target)) outcome.warnings.push_back(std::move(island));
   outcome.correspondence = same_named_values(request.model->graph, graph);
-  forget_coded_types(request.model->graph, graph);
+  forget_derived_types(request.model->graph, graph);
   if (recipe.form == "qoperator") NARROW_RETURN_IF_ERROR(passes::qdq_to_qoperator(prepared.model));
   outcome.model = std::move(prepared.model);
   record(outcome.model, recipe);
