@@ -208,6 +208,7 @@ Result<Plan> make_plan(const Graph& graph, const targets::Target& target, const 
     own.quantized = own.reason.empty() && own.role != QuantRole::kActivation;
     own.per_channel = per_channel_choice(recipe, node.name, node.op_type);
   }
+  refuse_before_log(graph, plan);
   if (observed != nullptr) {
     refuse_far_ranges(graph, observed->ranges, plan);
     refuse_noise(graph, recipe, *observed, plan);

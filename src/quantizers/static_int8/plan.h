@@ -59,6 +59,7 @@ Result<Plan> make_plan(const graph::Graph& graph, const targets::Target& target,
 
 // plan.cc's steps in order, each in its own file.
 void refuse_noise(const graph::Graph& graph, const Recipe& recipe, const Observed& observed, Plan& plan);  // precision.cc
+void refuse_before_log(const graph::Graph& graph, Plan& plan);                 // precision.cc
 void refuse_islands(const graph::Graph& graph, Plan& plan);                    // islands.cc
 void place_values(const graph::Graph& graph, const Recipe& recipe, Plan& plan);  // placement.cc
 void share_parameters(const graph::Graph& graph, const Ranges* ranges, Plan& plan);  // placement.cc

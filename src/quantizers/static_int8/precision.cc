@@ -148,6 +148,28 @@ class Precision {
 
 }  // namespace
 
+// A spectrum of recorded sound spans six decades and its logarithm counts them all alike; 8 bits hold two.
+void refuse_before_log(const Graph& graph, Plan& plan) {
+  std::vector<int> log_behind(graph.values.size(), -1);
+  for (std::size_t n = graph.nodes.size(); n-- > 0;) {
+    const Node& node = graph.nodes[n];
+    int log = node.is("Log") ? static_cast<int>(n) : -1;
+    for (ValueId out : node.outputs) {
+      if (log < 0 && out != kNoValue) log = log_behind[out];
+    }
+    // These make what they read bounded or exponential: its steps are all alike to the logarithm.
+    if (log < 0 || node.is("Softmax") || node.is("Sigmoid") || node.is("Exp")) continue;
+    for (ValueId in : node.inputs) {
+      if (in != kNoValue && !is_integer(graph.value(in).type.dtype)) log_behind[in] = log;
+    }
+    NodePlan& own = plan.nodes[n];
+    if (!own.quantized) continue;
+    own.quantized = false;
+    own.reason = fmt::format("'{}' behind it takes the logarithm: small values count as much as large ones, and 8 bits have none",
+                             base::escape_controls(graph.nodes[log].name));
+  }
+}
+
 void refuse_noise(const Graph& graph, const Recipe& recipe, const Observed& observed, Plan& plan) {
   Precision(graph, recipe, observed, plan).run();
 }

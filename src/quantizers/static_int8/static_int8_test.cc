@@ -274,6 +274,21 @@ TEST(StaticInt8, LayersThatCancelLargeInputsStayFloat) {
   }
 }
 
+TEST(StaticInt8, NothingIsRoundedBeforeALogarithm) {
+  for (const char* between : {"Abs", "Sigmoid"}) {
+    ModelBuilder b;
+    const ValueId c = b.node("Conv", "spectrum", {b.input("x", {1, 4, 8, 8}), b.weight("w", {4, 4, 1, 1})});
+    const ValueId l = b.node("Log", "log", {b.node(between, "between", {c})});
+    const Model model = b.finish({b.node("Conv", "last", {l, b.weight("v", {4, 4, 1, 1}, 2)})});
+    const RandomData data(model.graph, 4);
+    const Result<Outcome> outcome = quantize(model, {}, &data);
+    ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+    const LayerDecision* spectrum = find_layer(*outcome, "spectrum");
+    EXPECT_EQ(spectrum->decision, std::string(between) == "Abs" ? Decision::kFloat : Decision::kQuantized);
+    EXPECT_EQ(find_layer(*outcome, "last")->decision, Decision::kQuantized);
+  }
+}
+
 TEST(StaticInt8, RoundingIsJudgedThroughSilu) {
   ModelBuilder b;
   // Large values of one sign pass SiLU unchanged; the layer behind it cancels them.
