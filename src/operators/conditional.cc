@@ -54,6 +54,9 @@ Status infer_if(InferContext& context) {
   if (const Tensor* condition = context.constant(0); condition != nullptr && condition->size() == 1) {
     // Only the branch that runs need be possible: exporters leave the other one for other input shapes.
     const bool yes = *pointer<std::uint8_t>(*condition) != 0;
+    // Its types are of use all the same: a checker compares them with those of the branch that runs.
+    const auto unused = context.infer_subgraph(yes ? *else_branch : *then_branch, {});
+    (void)unused;
     NARROW_TRY(const auto types, context.infer_subgraph(yes ? *then_branch : *else_branch, {}));
     for (std::size_t i = 0; i < types.size(); ++i) context.set_output(i, types[i]);
     return {};

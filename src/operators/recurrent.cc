@@ -144,9 +144,11 @@ Status infer_recurrent(InferContext& context) {
     batch = x.dims[attributes.batch_first ? 0 : 1];
     steps = x.dims[attributes.batch_first ? 1 : 0];
   }
+  // One type for all three; in a body X is often captured from where nothing is known of it.
+  const DType dtype = x.dtype != DType::kUndefined ? x.dtype : w.dtype != DType::kUndefined ? w.dtype : r.dtype;
   const Dim directions(attributes.directions);
-  const Type state = Type::tensor(x.dtype, attributes.batch_first ? std::vector<Dim>{batch, directions, hidden} : std::vector<Dim>{directions, batch, hidden});
-  context.set_output(0, Type::tensor(x.dtype, attributes.batch_first ? std::vector<Dim>{batch, steps, directions, hidden} : std::vector<Dim>{steps, directions, batch, hidden}));
+  const Type state = Type::tensor(dtype, attributes.batch_first ? std::vector<Dim>{batch, directions, hidden} : std::vector<Dim>{directions, batch, hidden});
+  context.set_output(0, Type::tensor(dtype, attributes.batch_first ? std::vector<Dim>{batch, steps, directions, hidden} : std::vector<Dim>{steps, directions, batch, hidden}));
   context.set_output(1, state);
   if (attributes.kind == RecurrentKind::kLstm) context.set_output(2, state);
   return {};

@@ -187,10 +187,10 @@ def recurrent(work, name, width, least_db, largest, opens_in_openvino=True):
 CASES = {
     "yolox": lambda work: feed_forward(work, "vision/yolox_nano/yolox_nano.onnx", bgr(416), yolox_decisions, 99.5, 60, 0.305),
     "ultraface": lambda work: feed_forward(work, "vision/ultraface/version-RFB-320.onnx", ultraface_input, ultraface_decisions, 99.9, 80, 0.38),
-    "yunet": lambda work: feed_forward(work, "vision/yunet/yunet_n_320_320.onnx", bgr(320), yunet_decisions, 99.9, 80, 0.48),
-    "basic_pitch": lambda work: feed_forward(work, "audio/basic_pitch/nmp.onnx", pitch_input, pitch_decisions, 99.0, 80, 1.0),
+    "yunet": lambda work: feed_forward(work, "vision/yunet/yunet_n_320_320.onnx", bgr(320), yunet_decisions, 99.9, 60, 0.48),
+    "basic_pitch": lambda work: feed_forward(work, "audio/basic_pitch/nmp.onnx", pitch_input, pitch_decisions, 99.5, 90, 0.92),
     "dtln_1": lambda work: recurrent(work, "audio/dtln/model_1.onnx", 257, 30, 0.27),
-    "dtln_2": lambda work: recurrent(work, "audio/dtln/model_2.onnx", 512, 30, 0.27),
+    "dtln_2": lambda work: recurrent(work, "audio/dtln/model_2.onnx", 512, 30, 0.58),
     "silero": lambda work: recurrent(work, "audio/silero_vad/silero_vad_16k_op15.onnx", 576, 25, 1.0, opens_in_openvino=False),
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "operators/infer.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
 #include "quantizers/dynamic_int8/rewriter.h"
@@ -72,6 +73,9 @@ Result<Outcome> quantize_dynamic(const Request& request) {
   passes::UniqueNames names(graph);
   NARROW_RETURN_IF_ERROR(rewrite(graph, scope, *target, recipe, names, decided, contributed));
   NARROW_RETURN_IF_ERROR(graph::verify(graph, "the quantized graph"));
+  // DynamicQuantizeLSTM gives f32 where nothing was known of the LSTM; readers do not know its outputs unless told.
+  NARROW_TRY(const operators::Inference types, operators::infer_types(graph));
+  (void)types;
   const bool any = std::any_of(decided.begin(), decided.end(), [](const LayerDecision& l) { return l.decision != Decision::kFloat; });
   if (!any) {
     return unsupported("no layer of this model gains from dynamic quantization (it has no MatMul, Gemm or recurrent layer with constant weights of useful size)")
