@@ -1,7 +1,7 @@
 // ONNX Runtime 1.32, CPU execution provider. Each row was checked by giving the runtime one DequantizeLinear → operator
 // → QuantizeLinear graph and reading the graph it optimised to: listed operators became one integer kernel, the others
 // (Tanh, HardSwish, Sub, Div, ReduceMean, Pad, SpaceToDepth, ConvTranspose, GlobalMaxPool, linear Resize, …) stayed
-// DequantizeLinear → float → QuantizeLinear. tests/peer/onnxruntime_fusion.py repeats the check.
+// DequantizeLinear → float → QuantizeLinear. tests/peer/onnxruntime_fusion_peer.py repeats the check.
 //
 // u8 activations: with s8 activations SqueezeNet 1.1 takes 10.6 ms against 3.3 ms on AVX-512 VNNI, whose dot product
 // instruction multiplies u8 by s8. Both give the same accuracy.
