@@ -14,7 +14,8 @@
 namespace narrow::datasets {
 namespace {
 
-constexpr std::uint64_t kMaxArrayBytes = std::uint64_t{8} << 30;
+// Compressed arrays are unpacked into memory whole, and a small file can claim a thousand times its size.
+constexpr std::uint64_t kMaxUnpackedBytes = std::uint64_t{1} << 30;
 
 // One input's array, cut into samples.
 struct Series {
@@ -180,7 +181,7 @@ Result<Archive> read_archive(const std::string& path, const std::vector<InputSpe
   NARROW_TRY(const wire::ZipReader zip, wire::ZipReader::open(file->bytes(), path));
   const auto load = [&](const wire::ZipEntry& entry) -> Result<Tensor> {
     const std::string where = fmt::format("{}: '{}'", path, base::escape_controls(entry.name));
-    NARROW_TRY(wire::ZipContent content, zip.read(entry, kMaxArrayBytes));
+    NARROW_TRY(wire::ZipContent content, zip.read(entry, kMaxUnpackedBytes));
     if (content.owned.empty()) return tensor_from_npy(content.bytes, where, file);
     const auto owned = std::make_shared<const wire::ZipContent>(std::move(content));
     return tensor_from_npy(owned->bytes, where, owned);

@@ -182,8 +182,9 @@ const ZipEntry* ZipReader::find(std::string_view name) const {
 
 Result<ZipContent> ZipReader::read(const ZipEntry& entry, std::uint64_t limit) const {
   const std::string what = fmt::format("{}: entry '{}'", where_, base::escape_controls(entry.name));
-  if (entry.size > limit) {
-    return resource_exhausted(fmt::format("{} holds {} bytes, at most {} are read", what, entry.size, limit));
+  if (entry.deflated && entry.size > limit) {
+    return resource_exhausted(fmt::format("{} holds {} bytes when unpacked, at most {} are", what, entry.size, limit))
+        .hint("Store it uncompressed (numpy.savez): it is then read in place, whatever its size.");
   }
   const ByteSpan packed = bytes_.subspan(entry.data_offset, entry.packed_size);
   ZipContent content(packed);

@@ -44,7 +44,8 @@ class ZipReader {
   const std::vector<ZipEntry>& entries() const { return entries_; }
   const ZipEntry* find(std::string_view name) const;  // null when there is none
 
-  // Errors: corrupt (damaged data, wrong size or checksum); resource_exhausted when the entry is larger than `limit`.
+  // Errors: corrupt (damaged data, wrong size or checksum); resource_exhausted when the entry is
+  // compressed and larger than `limit` (a stored one takes no memory).
   Result<ZipContent> read(const ZipEntry& entry, std::uint64_t limit) const;
 
  private:
