@@ -186,14 +186,14 @@ class ResizeKernel final : public Kernel {
     return {};
   }
 
-  // Integers are interpolated in f32 and cut towards zero, as the runtimes do.
+  // Integers are interpolated in f32 and, as the runtimes do, cut towards zero; with antialiasing each axis rounds.
   Status resize_integers(RunContext& context, const Shape& shape) {
     const Tensor& x = context.input(0);
     NARROW_TRY(Tensor * y, context.output(0, x.dtype(), shape));
     if (y->size() == 0) return {};
     const std::vector<float> source = x.to_float();
     std::vector<float> result(static_cast<std::size_t>(y->size()));
-    NARROW_RETURN_IF_ERROR(interpolate(source.data(), x.size(), result.data(), y->size(), context.pool()));
+    NARROW_RETURN_IF_ERROR(interpolate(source.data(), x.size(), result.data(), y->size(), context.pool(), attributes_.antialias));
     const auto store = [&]<typename T>(std::span<T> out) {
       for (std::size_t i = 0; i < out.size(); ++i) {
         out[i] = static_cast<T>(std::clamp(static_cast<double>(result[i]), static_cast<double>(std::numeric_limits<T>::min()), static_cast<double>(std::numeric_limits<T>::max())));
@@ -255,7 +255,7 @@ class ResizeKernel final : public Kernel {
     return {};
   }
 
-  Status interpolate(const float* x, std::int64_t x_size, float* y, std::int64_t y_size, base::ThreadPool& pool) const {
+  Status interpolate(const float* x, std::int64_t x_size, float* y, std::int64_t y_size, base::ThreadPool& pool, bool whole_numbers = false) const {
     // What shrinks comes first, then the last axis before the others. Axes that keep every element are skipped; the
     // last pass writes to y.
     std::vector<std::size_t> passes;
@@ -282,6 +282,7 @@ class ResizeKernel final : public Kernel {
         to = next.data();
       }
       kernels::resample_axis_f32(from, outer, table, inner, to, pool);
+      if (whole_numbers) std::for_each_n(to, outer * table.out * inner, [](float& value) { value = std::floor(value + 0.5f); });
       dims[passes[p]] = table.out;
       current.swap(next);
       from = current.data();

@@ -101,6 +101,17 @@ TEST(Resize, NearestRounding) {
       }
 }
 
+TEST(Resize, BytesRoundWithAntialiasingAndAreCutWithout) {
+  const Tensor x = Tensor::from<std::uint8_t>({1, 1, 1, 4}, {1, 2, 3, 3});
+  const Tensor scales = Tensor::from<float>({4}, {1, 1, 1, 0.5f});
+  // Weights 3/7 3/7 1/7 and mirrored: 1.714 and 2.857; without antialiasing 1.5 and 3.
+  for (std::int64_t antialias : {0, 1}) {
+    auto y = run_node(make_node("Resize", 3, 1, {{"mode", "linear"}, {"antialias", antialias}}), {x, Tensor(), scales});
+    ASSERT_TRUE(y.ok()) << y.error().to_string();
+    EXPECT_EQ((*y)[0].to_int64(), antialias ? (Ints{2, 3}) : (Ints{1, 3}));
+  }
+}
+
 TEST(Resize, NearestMovesAnyElementType) {
   const Tensor x = Tensor::from<std::uint8_t>({1, 1, 2, 2}, {1, 2, 3, 4});
   const Tensor scales = Tensor::from<float>({2}, {2, 1.5f});
