@@ -8,7 +8,8 @@ namespace narrow::calibration {
 Range choose_min_max(const ValueStatistics& statistics, const ObserverOptions& options);
 Range choose_moving_average(const ValueStatistics& statistics, const ObserverOptions& options);
 Range choose_percentile(const ValueStatistics& statistics, const ObserverOptions& options);
-// NVIDIA, "8-bit Inference with TensorRT", GTC 2017; two-sided ranges as in ONNX Runtime's entropy calibrater.
+// NVIDIA, "8-bit Inference with TensorRT", GTC 2017; two-sided ranges as in ONNX Runtime's entropy calibrater. A cut that
+// would raise the expected squared error is widened to the range of choose_mse.
 Range choose_entropy(const ValueStatistics& statistics, const ObserverOptions& options);
 Range choose_mse(const ValueStatistics& statistics, const ObserverOptions& options);
 
@@ -40,5 +41,9 @@ class Cumulative {
   std::vector<double> counts_;
   std::vector<Moments> sums_;  // below the start of each cell, and in all
 };
+
+// Expected squared error of quantizing the values on the grid that covers [low, high]: uniform rounding error inside,
+// the squared distance to the outermost codes outside.
+double expected_error(const Cumulative& values, double low, double high, const encodings::AffineGrid& grid);
 
 }  // namespace narrow::calibration

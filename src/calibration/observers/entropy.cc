@@ -91,7 +91,14 @@ Range choose_entropy(const ValueStatistics& statistics, const ObserverOptions& o
     }
   }
   const double limit = best_reach * values.width();
-  return within_seen({static_cast<float>(-limit), static_cast<float>(limit)}, statistics);
+  const Range chosen = within_seen({static_cast<float>(-limit), static_cast<float>(limit)}, statistics);
+  // Divergence counts values, not what losing them costs: it gladly cuts the rare large ones that a network leans on.
+  // So a cut that raises the expected squared error is widened to where that error is least.
+  if (expected_error(values, chosen.min, chosen.max, options.grid) <= expected_error(values, statistics.seen.min, statistics.seen.max, options.grid)) {
+    return chosen;
+  }
+  const Range least = choose_mse(statistics, options);
+  return {std::min(chosen.min, least.min), std::max(chosen.max, least.max)};
 }
 
 }  // namespace narrow::calibration

@@ -9,8 +9,8 @@ namespace {
 
 constexpr int kCoarse = 64, kFine = 16;
 
-// Expected squared error of quantizing the values on the grid that covers [low, high]: uniform rounding error inside,
-// the squared distance to the outermost codes outside.
+}  // namespace
+
 double expected_error(const Cumulative& values, double low, double high, const encodings::AffineGrid& grid) {
   const encodings::AffineParams params = encodings::affine_params(static_cast<float>(low), static_cast<float>(high), grid);
   const double scale = params.scale;
@@ -20,8 +20,6 @@ double expected_error(const Cumulative& values, double low, double high, const e
   const double inside = values.total().count - below.count - above.count;
   return std::max(0.0, distance(below, bottom)) + std::max(0.0, distance(above, top)) + inside * scale * scale / 12;
 }
-
-}  // namespace
 
 Range choose_mse(const ValueStatistics& statistics, const ObserverOptions& options) {
   if (statistics.histogram.counts.empty() || statistics.seen.min == statistics.seen.max) return statistics.seen;
