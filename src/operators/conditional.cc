@@ -3,12 +3,12 @@
 #include <cstring>
 
 #include "operators/dispatch.h"
+#include "operators/common_shape.h"
 #include "operators/families.h"
 
 namespace narrow::operators {
 namespace {
 
-using graph::Dim;
 using graph::GraphPtr;
 using graph::Node;
 using graph::Type;
@@ -34,16 +34,7 @@ Result<Type> merged(const Node& node, const Type& a, const Type& b, std::size_t 
     return corrupt(fmt::format("{}: output {} is {} in one branch and {} in the other", where(node), output,
                                to_string(a.dtype), to_string(b.dtype)));
   }
-  Type out = a;
-  if (!a.ranked || !b.ranked || a.dims.size() != b.dims.size()) {
-    out.ranked = false;
-    out.dims.clear();
-    return out;
-  }
-  for (std::size_t d = 0; d < out.dims.size(); ++d) {
-    if (!a.dims[d].same(b.dims[d])) out.dims[d] = Dim();
-  }
-  return out;
+  return common_shape(a, b);
 }
 
 Status infer_if(InferContext& context) {

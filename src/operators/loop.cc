@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "operators/dispatch.h"
+#include "operators/common_shape.h"
 #include "operators/families.h"
 #include "operators/strided_copy.h"
 
@@ -36,16 +37,7 @@ Result<GraphPtr> body_of(const Node& node, std::size_t inputs, std::size_t outpu
 // What holds before the first pass and after any other.
 Type weakest(const Type& a, const Type& b) {
   if (a.kind == TypeKind::kUnknown || a.kind != b.kind || a.dtype != b.dtype) return Type();
-  Type out = a;
-  if (!a.ranked || !b.ranked || a.dims.size() != b.dims.size()) {
-    out.ranked = false;
-    out.dims.clear();
-    return out;
-  }
-  for (std::size_t d = 0; d < out.dims.size(); ++d) {
-    if (!a.dims[d].same(b.dims[d])) out.dims[d] = Dim();
-  }
-  return out;
+  return common_shape(a, b);
 }
 
 // A tensor whose bytes the next pass of the body cannot overwrite.

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "formats/onnx/attributes.h"
+#include "formats/onnx/entry.h"
 #include "formats/onnx/schema.h"
 #include "formats/onnx/types.h"
 
@@ -246,7 +247,7 @@ class GraphReader {
         case node_field::kAttribute: attributes.push_back(field); break;
         case node_field::kDoc: node.doc = field.text(); break;
         case node_field::kDomain: node.domain = field.text() == "ai.onnx" ? std::string_view() : field.text(); break;
-        case node_field::kMetadata: NARROW_RETURN_IF_ERROR(read_entry(field, node.metadata)); break;
+        case node_field::kMetadata: NARROW_RETURN_IF_ERROR(read_metadata(field, node.metadata)); break;
         default: break;
       }
     }
@@ -269,17 +270,9 @@ class GraphReader {
     return {};
   }
 
-  static Status read_entry(const ProtoField& message, std::map<std::string, std::string>& entries) {
+  static Status read_metadata(const ProtoField& message, std::map<std::string, std::string>& entries) {
     std::string key, value;
-    ProtoReader reader(message);
-    ProtoField field;
-    while (true) {
-      NARROW_TRY(const bool more, reader.next(field));
-      if (!more) break;
-      if (field.number != entry_field::kKey && field.number != entry_field::kValue) continue;
-      NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "StringStringEntryProto"));
-      (field.number == entry_field::kKey ? key : value) = field.text();
-    }
+    NARROW_RETURN_IF_ERROR(read_entry(message, "StringStringEntryProto", key, value));
     entries[key] = value;
     return {};
   }

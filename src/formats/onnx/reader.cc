@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/mapped_file.h"
+#include "formats/onnx/entry.h"
 #include "formats/onnx/graph_reader.h"
 #include "formats/onnx/normalise.h"
 #include "formats/onnx/onnx.h"
@@ -21,18 +22,6 @@ using wire::WireType;
 std::string_view as_text(std::span<const std::uint8_t> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 bool is_lfs_pointer(std::span<const std::uint8_t> bytes) { return as_text(bytes).starts_with("version https://git-lfs"); }
-
-Status read_pair(const ProtoField& message, std::string& first, std::string& second) {
-  ProtoReader reader(message);
-  ProtoField field;
-  while (true) {
-    NARROW_TRY(const bool more, reader.next(field));
-    if (!more) return {};
-    if (field.number != entry_field::kKey && field.number != entry_field::kValue) continue;
-    NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "StringStringEntryProto"));
-    (field.number == entry_field::kKey ? first : second) = field.text();
-  }
-}
 
 Status read_opset(const ProtoField& message, graph::Model& model) {
   std::string domain;
@@ -102,7 +91,7 @@ class ModelReader {
       case model_field::kMetadata: {
         NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "ModelProto.metadata_props"));
         std::string key, value;
-        NARROW_RETURN_IF_ERROR(read_pair(field, key, value));
+        NARROW_RETURN_IF_ERROR(read_entry(field, "StringStringEntryProto", key, value));
         model_.metadata[key] = value;
         return {};
       }

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/checked.h"
+#include "formats/onnx/entry.h"
 #include "formats/onnx/schema.h"
 #include "formats/onnx/types.h"
 
@@ -80,15 +81,7 @@ struct Header {
 
 Status read_external_entry(const ProtoField& message, Header& header) {
   std::string key, value;
-  ProtoReader reader(message);
-  ProtoField field;
-  while (true) {
-    NARROW_TRY(const bool more, reader.next(field));
-    if (!more) break;
-    if (field.number != entry_field::kKey && field.number != entry_field::kValue) continue;
-    NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "external_data entry"));
-    (field.number == entry_field::kKey ? key : value) = field.text();
-  }
+  NARROW_RETURN_IF_ERROR(read_entry(message, "external_data entry", key, value));
   if (key == "location") {
     header.location = value;
   } else if (key == "offset") {
