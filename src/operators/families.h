@@ -43,5 +43,7 @@ std::span<const Operator> search_operators();
 std::span<const Operator> sequence_axis_operators();
 std::span<const Operator> einsum_operators();
 std::span<const Operator> selection_operators();
+std::span<const Operator> signal_operators();
+std::span<const Operator> signal_window_operators();
 
 }  // namespace narrow::operators

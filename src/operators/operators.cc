@@ -47,6 +47,8 @@ const std::span<const Operator> kFamilies[] = {
     slice_operators(),
     concat_operators(),
     transpose_operators(),
+    signal_operators(),
+    signal_window_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {
