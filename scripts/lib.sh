@@ -21,6 +21,7 @@ zlib1g-dev: compressed .npz data
 test_packages="
 libgtest-dev: GoogleTest
 librapidcheck-dev: property tests
+zstd: unpacks the conformance data
 python3: the checks under tools/ (never needed to run narrow)
 "
 

@@ -1,4 +1,5 @@
-// The instruction sets of this processor. NARROW_ISA=scalar|avx2|avx512|avx512vnni in the environment lowers the level.
+// The instruction sets of this processor. NARROW_ISA=scalar|avx2|avx512|avx512vnni in the environment lowers the level;
+// scalar means the reference implementation of every kernel.
 #pragma once
 
 #include <string_view>

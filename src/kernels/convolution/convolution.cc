@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/cpu.h"
+
 namespace narrow::kernels {
 
 float ConvolutionActivation::operator()(float v) const {
@@ -20,6 +22,7 @@ float ConvolutionActivation::operator()(float v) const {
 
 Result<std::unique_ptr<Convolution>> Convolution::create(const ConvolutionProblem& problem, const float* weights,
                                                          int threads) {
+  if (base::effective_isa() == base::Isa::kScalar) return make_reference_convolution(problem, weights);
   auto onednn = make_onednn_convolution(problem, weights, threads);
   if (onednn.ok() || onednn.error().code() == ErrorCode::kResourceExhausted) return onednn;
   return make_reference_convolution(problem, weights);

@@ -3,9 +3,27 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/cpu.h"
 #include "kernels/onednn/onednn.h"
 
 namespace narrow::kernels {
+namespace {
+
+// The oracle: what oneDNN computes, in the order of the definition.
+void gemm_f32_reference(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, float alpha,
+                        const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c,
+                        std::int64_t ldc) {
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      float sum = 0;
+      for (std::int64_t p = 0; p < k; ++p) sum += (transpose_a ? a[p * lda + i] : a[i * lda + p]) * (transpose_b ? b[j * ldb + p] : b[p * ldb + j]);
+      float& to = c[i * ldc + j];
+      to = alpha * sum + (beta == 0 ? 0 : beta * to);
+    }
+  }
+}
+
+}  // namespace
 
 Status gemm_f32(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, float alpha,
                 const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c,
@@ -17,6 +35,11 @@ Status gemm_f32(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t
     }
     return {};
   }
+  if (base::effective_isa() == base::Isa::kScalar) {
+    gemm_f32_reference(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    return {};
+  }
+  onednn::engine();  // limits the instruction set
   const onednn::ThreadScope scope(threads);
   const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b,
                                           ldb, beta, c, ldc);

@@ -8,6 +8,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 
+#include "base/cpu.h"
 #include "narrow/result.h"
 
 // The two calls into the OpenMP runtime that oneDNN is linked with; declared here, since not every compiler has an <omp.h>.
@@ -27,8 +28,15 @@ class ThreadScope {
   int before_;
 };
 
+// The first call limits oneDNN to base::effective_isa().
 inline dnnl::engine& engine() {
   static dnnl::engine cpu = [] {
+    switch (base::effective_isa()) {
+      case base::Isa::kScalar: dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41); break;  // its lowest; see Convolution::create
+      case base::Isa::kAvx2: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2); break;
+      case base::Isa::kAvx512: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core); break;
+      case base::Isa::kAvx512Vnni: break;
+    }
     // The cache of oneDNN 2.6 takes descriptions for equal that differ in the strides of dimensions of size 1, and so
     // hands a row-major primitive to a channels-last problem whose weights were packed otherwise: wrong results.
     dnnl::set_primitive_cache_capacity(0);
