@@ -6,7 +6,7 @@ import sys
 LIMIT = 800
 FOLDERS = ["include", "cli", "src", "tests", "fuzz", "benchmarks", "examples", "tools", "cmake", "scripts"]
 SUFFIXES = {".h", ".cc", ".inc", ".py", ".cmake", ".proto", ".sh", ""}
-DATA_TABLES = set()
+DATA_TABLES = {"src/tokenizers/unicode_tables.cc"}
 
 
 def too_long(root):

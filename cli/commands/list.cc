@@ -11,7 +11,7 @@ int list_command(const Arguments& arguments) {
   Parser parser("list", "What narrow knows. Without a topic: the topics.");
   std::string topic;
   Common common;
-  parser.app().add_option("TOPIC", topic, "formats, methods, targets, operators, observers, datasets or presets");
+  parser.app().add_option("TOPIC", topic, "formats, methods, targets, operators, observers, datasets, tokenizers or presets");
   add_common(parser, common);
   parser.examples("  narrow list methods\n  narrow list operators --json");
   if (const auto code = parser.parse(arguments)) return *code;

@@ -12,6 +12,7 @@
 #include "operators/operator.h"
 #include "quantizers/quantizer.h"
 #include "targets/target.h"
+#include "tokenizers/tokenizer.h"
 
 namespace narrow {
 namespace {
@@ -61,6 +62,7 @@ constexpr Topic kTopics[] = {
     {"operators", list_operators},
     {"observers", [] { return entries_of(calibration::observers()); }},
     {"datasets", [] { return entries_of(datasets::dataset_kinds()); }},
+    {"tokenizers", [] { return entries_of(tokenizers::tokenizer_kinds()); }},
     {"presets", [] { return entries_of(datasets::preset_summaries()); }},
 };
 

@@ -1,0 +1,34 @@
+// Looks up a part by the "type" that the file gives it.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/text.h"
+#include "tokenizers/fields.h"
+#include "tokenizers/parts.h"
+
+namespace narrow::tokenizers {
+
+inline Error unknown_kind(const Fields& fields, std::string_view what, std::string_view type, std::span<const std::string_view> known) {
+  const std::vector<std::string> names(known.begin(), known.end());
+  return unsupported(fmt::format("{}: there is no {} '{}' here yet, known are {}{}", fields.where(), what, type,
+                                 base::join(names, ", "), base::did_you_mean(type, known)));
+}
+
+// Errors: corrupt when there is no type; unsupported when no row has its name.
+template <typename Kind>
+Result<const Kind*> find_kind(std::span<const Kind> kinds, const Fields& fields, std::string_view what) {
+  NARROW_TRY(const std::string type, fields.text("type"));
+  std::vector<std::string_view> names;
+  for (const Kind& kind : kinds) {
+    if (kind.name == type) return &kind;
+    names.push_back(kind.name);
+  }
+  return unknown_kind(fields, what, type, names);
+}
+
+}  // namespace narrow::tokenizers

@@ -1,0 +1,77 @@
+// The parts that tokenizer.json puts together: normalizer, pre-tokenizer, model, post-processor. Each kind of part is a row
+// of the table in its .cc, named as in the file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "narrow/result.h"
+
+namespace narrow::tokenizers {
+
+class Fields;
+
+class Normalizer {
+ public:
+  virtual ~Normalizer() = default;
+  virtual void apply(std::u32string& text) const = 0;
+};
+
+class PreTokenizer {
+ public:
+  virtual ~PreTokenizer() = default;
+  // Appends the words of `text`, in UTF-8.
+  virtual void split(std::u32string_view text, std::vector<std::string>& words) const = 0;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  // Appends the ids of a word, which is not empty.
+  virtual void tokenize(std::string_view word, std::vector<std::int64_t>& ids) const = 0;
+  virtual std::optional<std::int64_t> id_of(std::string_view token) const = 0;
+  virtual std::size_t vocabulary_size() const = 0;
+};
+
+// What stands around the tokens of one text, or of two.
+struct Template {
+  enum class Kind { kFirst, kSecond, kSpecial };
+  struct Piece {
+    Kind kind = Kind::kFirst;
+    std::int64_t type_id = 0;
+    std::vector<std::int64_t> ids;  // of a special token
+  };
+  std::vector<Piece> single, pair;
+
+  static std::size_t special_tokens(const std::vector<Piece>& pieces);
+};
+
+template <typename Part>
+struct PartKind {
+  std::string_view name;
+  Result<Part> (*make)(const Fields& fields);
+};
+
+using NormalizerKind = PartKind<std::unique_ptr<const Normalizer>>;
+using PreTokenizerKind = PartKind<std::unique_ptr<const PreTokenizer>>;
+using PostProcessorKind = PartKind<Template>;
+
+std::span<const NormalizerKind> normalizers();          // normalizers.cc
+std::span<const PreTokenizerKind> pre_tokenizers();     // pre_tokenizers.cc
+std::span<const PostProcessorKind> post_processors();   // post_processors.cc
+
+// The part that field `name` of the file describes by its "type"; null (or the plain template) when there is none.
+// Errors: corrupt; unsupported, naming the kinds that are known.
+Result<std::unique_ptr<const Normalizer>> make_normalizer(const Fields& file);
+Result<std::unique_ptr<const PreTokenizer>> make_pre_tokenizer(const Fields& file);
+Result<Template> make_post_processor(const Fields& file);
+
+// One file a model.
+Result<std::unique_ptr<const Model>> make_wordpiece(const Fields& model);
+
+}  // namespace narrow::tokenizers

@@ -1,0 +1,136 @@
+#include "tokenizers/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tokenizers/unicode.h"
+
+namespace narrow::tokenizers {
+namespace {
+
+using Ids = std::vector<std::int64_t>;
+
+void cut(Ids& ids, std::size_t length, Side side) {
+  if (ids.size() <= length) return;
+  if (side == Side::kRight) ids.resize(length);
+  else ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(length));
+}
+
+// Both texts together to `length` tokens, taken from the longer one first.
+void cut_longest(Ids& first, Ids& second, std::size_t length, Side side) {
+  std::size_t shorter = std::min(first.size(), second.size()), longer = std::max(first.size(), second.size());
+  if (shorter > length) longer = shorter;
+  else longer = std::max(shorter, length - shorter);
+  if (shorter + longer > length) {
+    shorter = length / 2;
+    longer = shorter + length % 2;
+  }
+  const bool first_longer = first.size() > second.size();
+  cut(first, first_longer ? longer : shorter, side);
+  cut(second, first_longer ? shorter : longer, side);
+}
+
+Status truncate(Ids& first, Ids* second, const Truncation& truncation, std::size_t length) {
+  using Strategy = Truncation::Strategy;
+  const std::size_t total = first.size() + (second != nullptr ? second->size() : 0);
+  if (total <= length) return {};
+  if (length == 0) {
+    first.clear();
+    if (second != nullptr) second->clear();
+    return {};
+  }
+  if (truncation.strategy == Strategy::kLongestFirst) {
+    if (second != nullptr) cut_longest(first, *second, length, truncation.side);
+    else cut(first, length, truncation.side);
+    return {};
+  }
+  Ids* target = truncation.strategy == Strategy::kOnlyFirst ? &first : second;
+  if (target == nullptr) {
+    return invalid_argument("the tokenizer truncates the second text of a pair, and there is only one").hint("Give pairs of texts.");
+  }
+  const std::size_t excess = total - length;
+  if (target->size() <= excess) {
+    return invalid_argument(fmt::format("{} tokens are too many by {}, and the text that the tokenizer truncates has only {}", total,
+                                        excess, target->size()))
+        .hint("Give shorter texts, or let the tokenizer truncate the longest first.");
+  }
+  cut(*target, target->size() - excess, truncation.side);
+  return {};
+}
+
+void pad(Encoding& encoding, const Padding& padding) {
+  std::size_t length = padding.fixed.value_or(encoding.ids.size());
+  if (padding.multiple_of != 0) length = (length + padding.multiple_of - 1) / padding.multiple_of * padding.multiple_of;
+  if (length <= encoding.ids.size()) return;
+  const std::size_t count = length - encoding.ids.size();
+  const auto fill = [&](Ids& row, std::int64_t value) {
+    row.insert(padding.side == Side::kRight ? row.end() : row.begin(), count, value);
+  };
+  fill(encoding.ids, padding.id);
+  fill(encoding.type_ids, padding.type_id);
+  fill(encoding.attention_mask, 0);
+}
+
+}  // namespace
+
+Ids Tokenizer::tokens_of(std::string_view text) const {
+  Ids ids;
+  std::vector<std::string> words;
+  const std::u32string whole = decode_utf8(text);
+  for (const AddedTokens::Part& part : parts_.in_text.split(whole)) {
+    if (part.id) {
+      ids.push_back(*part.id);
+      continue;
+    }
+    std::u32string normalized = whole.substr(part.begin, part.end - part.begin);
+    if (parts_.normalizer) parts_.normalizer->apply(normalized);
+    for (const AddedTokens::Part& piece : parts_.in_normalized_text.split(normalized)) {
+      if (piece.id) {
+        ids.push_back(*piece.id);
+        continue;
+      }
+      const auto between = std::u32string_view(normalized).substr(piece.begin, piece.end - piece.begin);
+      words.clear();
+      if (parts_.pre_tokenizer) parts_.pre_tokenizer->split(between, words);
+      else words.push_back(encode_utf8(between));
+      for (const std::string& word : words) parts_.model->tokenize(word, ids);
+    }
+  }
+  return ids;
+}
+
+Result<Encoding> Tokenizer::finish(Ids first, Ids* second, const EncodeOptions& options) const {
+  const std::vector<Template::Piece>& frame = second != nullptr ? parts_.frame.pair : parts_.frame.single;
+  std::optional<Truncation> truncation = parts_.truncation;
+  if (options.max_length.value_or(0) != 0) {
+    if (!truncation) truncation = Truncation{*options.max_length};
+    truncation->max_length = std::min(truncation->max_length, *options.max_length);
+  }
+  if (truncation) {
+    const std::size_t added = options.special_tokens ? Template::special_tokens(frame) : 0;
+    const std::size_t room = truncation->max_length > added ? truncation->max_length - added : 0;
+    NARROW_RETURN_IF_ERROR(truncate(first, second, *truncation, room));
+  }
+  Encoding encoding;
+  for (const Template::Piece& piece : frame) {
+    if (piece.kind == Template::Kind::kSpecial && !options.special_tokens) continue;
+    const Ids& ids = piece.kind == Template::Kind::kFirst ? first : piece.kind == Template::Kind::kSecond ? *second : piece.ids;
+    encoding.ids.insert(encoding.ids.end(), ids.begin(), ids.end());
+    encoding.type_ids.insert(encoding.type_ids.end(), ids.size(), piece.type_id);
+  }
+  encoding.attention_mask.assign(encoding.ids.size(), 1);
+  if (parts_.padding && options.padding) pad(encoding, *parts_.padding);
+  return encoding;
+}
+
+Result<Encoding> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  return finish(tokens_of(text), nullptr, options);
+}
+
+Result<Encoding> Tokenizer::encode(std::string_view first, std::string_view second, const EncodeOptions& options) const {
+  Ids other = tokens_of(second);
+  return finish(tokens_of(first), &other, options);
+}
+
+}  // namespace narrow::tokenizers

@@ -1,0 +1,89 @@
+// Text to token ids, as a Hugging Face tokenizer.json says.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "narrow/result.h"
+#include "tokenizers/added_tokens.h"
+#include "tokenizers/parts.h"
+
+namespace narrow::tokenizers {
+
+// What a transformer reads: three rows of equal length.
+struct Encoding {
+  std::vector<std::int64_t> ids, type_ids, attention_mask;
+};
+
+enum class Side { kLeft, kRight };
+
+struct Truncation {
+  enum class Strategy { kLongestFirst, kOnlyFirst, kOnlySecond };
+  std::size_t max_length = 0;  // special tokens included
+  Strategy strategy = Strategy::kLongestFirst;
+  Side side = Side::kRight;    // where tokens are cut off
+};
+
+struct Padding {
+  std::optional<std::size_t> fixed;  // nothing: no longer than the longest of a batch, and a batch is one text here
+  std::size_t multiple_of = 0;
+  Side side = Side::kRight;
+  std::int64_t id = 0, type_id = 0;
+};
+
+// Everything that the file says.
+struct TokenizerParts {
+  std::string kind;                                   // "WordPiece"
+  std::unique_ptr<const Normalizer> normalizer;       // may be null
+  std::unique_ptr<const PreTokenizer> pre_tokenizer;  // may be null
+  std::unique_ptr<const Model> model;
+  AddedTokens in_text, in_normalized_text;
+  Template frame;
+  std::optional<Truncation> truncation;
+  std::optional<Padding> padding;
+};
+
+// Over what the file says about lengths.
+struct EncodeOptions {
+  bool special_tokens = true;
+  bool padding = true;                     // false: never
+  std::optional<std::size_t> max_length;   // no longer than this either; 0 is no limit
+};
+
+// Immutable: any number of threads may encode at once.
+class Tokenizer {
+ public:
+  explicit Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {}
+
+  // Malformed UTF-8 counts as U+FFFD. Errors: invalid_argument when the truncation that the file asks for cannot be made
+  // (of a second text, where there is one).
+  Result<Encoding> encode(std::string_view text, const EncodeOptions& options = {}) const;
+  Result<Encoding> encode(std::string_view first, std::string_view second, const EncodeOptions& options = {}) const;
+
+  const TokenizerParts& parts() const { return parts_; }
+
+ private:
+  std::vector<std::int64_t> tokens_of(std::string_view text) const;
+  Result<Encoding> finish(std::vector<std::int64_t> first, std::vector<std::int64_t>* second, const EncodeOptions& options) const;
+
+  TokenizerParts parts_;
+};
+
+// The algorithm at the heart of a tokenizer.
+struct TokenizerKind {
+  std::string_view name, summary;
+  Result<std::unique_ptr<const Model>> (*make)(const Fields& model);
+};
+
+std::span<const TokenizerKind> tokenizer_kinds();  // the table: tokenizers.cc
+
+// `where` names the file in messages. Errors: corrupt; unsupported, naming the part that is not known.
+Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view json, const std::string& where);
+Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const std::string& path);
+
+}  // namespace narrow::tokenizers
