@@ -45,5 +45,7 @@ std::span<const Operator> einsum_operators();
 std::span<const Operator> selection_operators();
 std::span<const Operator> signal_operators();
 std::span<const Operator> signal_window_operators();
+std::span<const Operator> attention_operators();
+std::span<const Operator> rotary_embedding_operators();
 
 }  // namespace narrow::operators

@@ -15,6 +15,8 @@ const std::span<const Operator> kFamilies[] = {
     identity_operators(),
     matmul_operators(),
     normalization_operators(),
+    attention_operators(),
+    rotary_embedding_operators(),
     pooling_operators(),
     recurrent_operators(),
     resize_operators(),
