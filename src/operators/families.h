@@ -47,5 +47,13 @@ std::span<const Operator> signal_operators();
 std::span<const Operator> signal_window_operators();
 std::span<const Operator> attention_operators();
 std::span<const Operator> rotary_embedding_operators();
+std::span<const Operator> microsoft_attention_operators();
+std::span<const Operator> group_query_attention_operators();
+std::span<const Operator> linear_attention_operators();
+std::span<const Operator> flex_attention_operators();
+std::span<const Operator> skip_normalization_operators();
+std::span<const Operator> gelu_operators();
+std::span<const Operator> fused_product_operators();
+std::span<const Operator> inverse_operators();
 
 }  // namespace narrow::operators

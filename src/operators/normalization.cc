@@ -1,5 +1,5 @@
-// BatchNormalization (inference), InstanceNormalization, LayerNormalization, GroupNormalization, RMSNormalization,
-// LpNormalization, LRN and MeanVarianceNormalization.
+// BatchNormalization (inference), InstanceNormalization, LayerNormalization, GroupNormalization, RMSNormalization (and ONNX
+// Runtime's SimplifiedLayerNormalization), LpNormalization, LRN and MeanVarianceNormalization.
 #include "kernels/normalization/normalization.h"
 
 #include <fmt/format.h>
@@ -197,7 +197,7 @@ Result<RowParameter> open_row_parameter(const Node& node, RunContext& context, s
 
 Status run_layer(const Node& node, RunContext& context) {
   const Tensor& x = context.input(0);
-  const bool root_mean_square = node.op_type == "RMSNormalization";
+  const bool root_mean_square = node.op_type != "LayerNormalization";
   NARROW_TRY(const std::size_t axis, read_axis(node, x.rank()));
   const std::span<const std::int64_t> row = std::span(x.shape()).subspan(axis);
   if (x.size() == 0) {
@@ -215,12 +215,13 @@ Status run_layer(const Node& node, RunContext& context) {
   Shape moments_shape = x.shape();
   std::fill(moments_shape.begin() + static_cast<std::ptrdiff_t>(axis), moments_shape.end(), 1);
   FloatOutput means, deviations;
-  const bool wants_mean = !root_mean_square && context.wants_output(1), wants_deviation = !root_mean_square && context.wants_output(2);
+  const std::size_t deviation_output = root_mean_square ? 1 : 2;
+  const bool wants_mean = !root_mean_square && context.wants_output(1), wants_deviation = context.wants_output(deviation_output);
   if (wants_mean) {
     NARROW_TRY(means, FloatOutput::create(context, 1, DType::kF32, moments_shape));
   }
   if (wants_deviation) {
-    NARROW_TRY(deviations, FloatOutput::create(context, 2, DType::kF32, moments_shape));
+    NARROW_TRY(deviations, FloatOutput::create(context, deviation_output, DType::kF32, moments_shape));
   }
   const float epsilon = node.get_float("epsilon", 1e-5f);
   const std::int64_t size = product(row), rows = x.size() / size;
@@ -352,6 +353,8 @@ const std::array kOperators = {
     Operator{.name = "GroupNormalization", .since = 21, .min_inputs = 3, .max_inputs = 3, .infer = infer_groups, .run = run_groups},
     Operator{.name = "LayerNormalization", .since = 17, .min_inputs = 2, .max_inputs = 3, .max_outputs = 3, .infer = infer_layer, .run = run_layer},
     Operator{.name = "RMSNormalization", .since = 23, .min_inputs = 2, .max_inputs = 2, .infer = infer_layer, .run = run_layer},
+    // ONNX Runtime's own, which it puts into ai.onnx.
+    Operator{.name = "SimplifiedLayerNormalization", .min_inputs = 2, .max_inputs = 2, .max_outputs = 2, .infer = infer_layer, .run = run_layer},
     Operator{.name = "LpNormalization", .since = 22, .infer = infer_lp, .run = run_lp},
     Operator{.name = "LRN", .since = 13, .infer = infer_lrn, .run = run_lrn},
     Operator{.name = "MeanVarianceNormalization", .since = 13, .infer = infer_plain, .run = run_mean_variance},

@@ -148,6 +148,7 @@ const std::array kOperators = {
     Operator{.name = "CumSum", .since = 14, .min_inputs = 2, .max_inputs = 2, .infer = infer_cumulate, .run = run_cumulate<false>},
     Operator{.name = "CumProd", .since = 26, .min_inputs = 2, .max_inputs = 2, .infer = infer_cumulate, .run = run_cumulate<true>},
     Operator{.name = "Trilu", .since = 14, .max_inputs = 2, .infer = infer_trilu, .run = run_trilu},
+    Operator{.name = "Trilu", .domain = "com.microsoft", .max_inputs = 2, .infer = infer_trilu, .run = run_trilu},
     Operator{.name = "ReverseSequence", .since = 10, .min_inputs = 2, .max_inputs = 2, .infer = infer_reverse_sequence,
              .run = run_reverse_sequence},
 };
