@@ -16,6 +16,13 @@ using graph::Node;
 Error bad_attribute(const Node& node, std::string what) { return corrupt(fmt::format("{}: {}", where(node), what)); }
 Error bad_input(const Node& node, std::string what) { return invalid_argument(fmt::format("{}: {}", where(node), what)); }
 
+Status require_inputs(const Node& node, std::initializer_list<std::size_t> inputs) {
+  for (std::size_t i : inputs) {
+    if (node.input(i) == graph::kNoValue) return bad_attribute(node, fmt::format("leaves out input {}, which is required", i));
+  }
+  return {};
+}
+
 Result<std::int64_t> read_count(const Node& node, std::string_view attribute) {
   if (!node.has(attribute)) return bad_attribute(node, fmt::format("the attribute {} is missing", attribute));
   const std::int64_t count = node.get_int(attribute, 0);

@@ -1,6 +1,7 @@
 // What the attention operators share: reading tensors as heads, and appending new keys and values to past ones.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ struct HeadShape {
 Error bad_attribute(const graph::Node& node, std::string what);
 Error bad_input(const graph::Node& node, std::string what);
 
+// Inputs in the middle of the list that the operator cannot do without. Errors: corrupt.
+Status require_inputs(const graph::Node& node, std::initializer_list<std::size_t> inputs);
 // An attribute that counts something. Errors: corrupt when it is absent or not in [1, 2^31).
 Result<std::int64_t> read_count(const graph::Node& node, std::string_view attribute);
 // Rank 4 as it stands, whatever `heads`; rank 3 split into that many. Errors: invalid_argument.

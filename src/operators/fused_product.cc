@@ -62,7 +62,7 @@ Status infer_fused_matmul(InferContext& context) {
     const Type batch_a = Type::tensor(dtype, {a.begin(), a.end() - 2}), batch_b = Type::tensor(dtype, {b.begin(), b.end() - 2});
     const Type* batches[] = {&batch_a, &batch_b};
     NARROW_TRY(auto dims, broadcast_types(node, batches));
-    y = Type::tensor(dtype, std::move(*dims));
+    if (dims) y = Type::tensor(dtype, *std::move(dims));
     if (!vector_a) y.dims.push_back(a[a.size() - 2]);
     if (!vector_b) y.dims.push_back(b.back());
   }

@@ -44,6 +44,7 @@ struct Settings {
 };
 
 Status refuse_options(const Node& node) {
+  NARROW_RETURN_IF_ERROR(require_inputs(node, {kLengths, kTotal}));
   const std::pair<const char*, bool> asked[] = {
       {"a quantized cache", node.get_string("k_quant_type", "NONE") != "NONE" || node.get_string("v_quant_type", "NONE") != "NONE" ||
                                 node.input(kKeyScale) != graph::kNoValue || node.input(kValueScale) != graph::kNoValue},
@@ -269,6 +270,7 @@ Status run(const Node& node, RunContext& context) {
 
 Status infer(InferContext& context) {
   const Node& node = context.node();
+  NARROW_RETURN_IF_ERROR(require_inputs(node, {kLengths, kTotal}));
   NARROW_TRY(const Settings s, Settings::read(node));
   NARROW_RETURN_IF_ERROR(check_rank(context, kQuery, 3, 3));
   const Type& query = context.input(kQuery);
@@ -296,7 +298,7 @@ Status infer(InferContext& context) {
 }
 
 const std::array kOperators = {
-    Operator{.name = "GroupQueryAttention", .domain = "com.microsoft", .min_inputs = 7, .max_inputs = 17, .max_outputs = 4, .infer = infer, .run = run},
+    Operator{.name = "GroupQueryAttention", .domain = "com.microsoft", .max_inputs = 17, .max_outputs = 4, .infer = infer, .run = run},
 };
 
 }  // namespace

@@ -192,7 +192,11 @@ Status count_unmasked(const Node& node, RunContext& context, const Shape& tokens
   return {};
 }
 
+// Input 1 may be left out, those after it may not.
+constexpr std::initializer_list<std::size_t> kRequired = {kWords, kPositions, kGamma, kBeta};
+
 Status run(const Node& node, RunContext& context) {
+  NARROW_RETURN_IF_ERROR(require_inputs(node, kRequired));
   const Tensor& ids = context.input(kIds);
   const Tensor& words = context.input(kWords);
   if (ids.rank() != 2 || words.rank() != 2) {
@@ -226,6 +230,7 @@ Status run(const Node& node, RunContext& context) {
 }
 
 Status infer(InferContext& context) {
+  NARROW_RETURN_IF_ERROR(require_inputs(context.node(), kRequired));
   NARROW_RETURN_IF_ERROR(check_dtype(context, kIds, kIndexTypes));
   for (std::size_t i : {kIds, kWords, kPositions}) NARROW_RETURN_IF_ERROR(check_rank(context, i, 2, 2));
   const Type& ids = context.input(kIds);
@@ -242,7 +247,7 @@ Status infer(InferContext& context) {
 const std::array kOperators = {
     Operator{.name = "SkipLayerNormalization", .domain = kMicrosoft, .min_inputs = 3, .max_inputs = 5, .max_outputs = 4, .infer = infer_skip, .run = run_skip},
     Operator{.name = "SkipSimplifiedLayerNormalization", .domain = kMicrosoft, .min_inputs = 3, .max_inputs = 4, .max_outputs = 4, .infer = infer_skip, .run = run_skip},
-    Operator{.name = "EmbedLayerNormalization", .domain = kMicrosoft, .min_inputs = 7, .max_inputs = 9, .max_outputs = 3, .infer = embed::infer, .run = embed::run},
+    Operator{.name = "EmbedLayerNormalization", .domain = kMicrosoft, .max_inputs = 9, .max_outputs = 3, .infer = embed::infer, .run = embed::run},
 };
 
 }  // namespace
