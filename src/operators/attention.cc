@@ -149,7 +149,8 @@ struct Mask {
       NARROW_TRY(mask.input, FloatInput::open(tensor, "the mask"));
       data = mask.input.data();
     }
-    mask.bias = {data, s[0] == 1 ? 0 : s[1] * s[2] * s[3], s[1] == 1 ? 0 : s[2] * s[3], s[2] == 1 ? 0 : s[3], 1, s[3]};
+    static constexpr float kNothing = 0;  // a mask without columns hides all keys, and has no data
+    mask.bias = {data == nullptr ? &kNothing : data, s[0] == 1 ? 0 : s[1] * s[2] * s[3], s[1] == 1 ? 0 : s[2] * s[3], s[2] == 1 ? 0 : s[3], 1, s[3]};
     return mask;
   }
 };
