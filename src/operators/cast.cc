@@ -1,4 +1,4 @@
-// Cast and CastLike: every numeric type to every other, 8-bit and smaller floats and packed integers included.
+// Cast and CastLike: every numeric type to every other, 8-bit and smaller floats and packed integers included; BitCast.
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -218,9 +218,36 @@ Status run_cast(const Node& node, RunContext& context) {
 
 Status run_cast_like(const Node& node, RunContext& context) { return cast(node, context.input(1).dtype(), context); }
 
+// ---- BitCast --------------------------------------------------------------------------------------------------------
+
+Status check_width(const Node& node, DType from, DType to) {
+  if (bits_of(from) == bits_of(to) && bits_of(to) != 0) return {};
+  return corrupt(fmt::format("{}: {} as {}, expected a type of as many bits", where(node), to_string(from), to_string(to)));
+}
+
+Status infer_bit_cast(InferContext& context) {
+  NARROW_TRY(const DType to, cast_target(context.node()));
+  const Type& x = context.input(0);
+  if (x.kind == TypeKind::kTensor && x.dtype != DType::kUndefined) NARROW_RETURN_IF_ERROR(check_width(context.node(), x.dtype, to));
+  Type out = x.kind == TypeKind::kTensor ? x : Type::tensor(to);
+  out.dtype = to;
+  context.set_output(0, out);
+  return {};
+}
+
+Status run_bit_cast(const Node& node, RunContext& context) {
+  const Tensor& x = context.input(0);
+  NARROW_TRY(const DType to, cast_target(node));
+  NARROW_RETURN_IF_ERROR(check_width(node, x.dtype(), to));
+  NARROW_TRY(Tensor * y, context.output(0, to, x.shape()));
+  if (y->bytes() != 0) std::memcpy(y->mutable_raw(), x.raw(), y->bytes());
+  return {};
+}
+
 const std::array kOperators = {
     Operator{.name = "Cast", .since = 24, .infer = infer_cast, .run = run_cast},
     Operator{.name = "CastLike", .since = 24, .min_inputs = 2, .max_inputs = 2, .infer = infer_cast_like, .run = run_cast_like},
+    Operator{.name = "BitCast", .since = 26, .infer = infer_bit_cast, .run = run_bit_cast},
 };
 
 }  // namespace

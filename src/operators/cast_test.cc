@@ -107,6 +107,22 @@ TEST(Cast, PackedIntegersAndStrings) {
   EXPECT_EQ(cast(Tensor::from<std::int64_t>({2}, {-5, 12}), DType::kString).strings(), (std::vector<std::string>{"-5", "12"}));
 }
 
+TEST(BitCast, KeepsEveryBit) {
+  for (const auto& [from, to] : {std::pair{DType::kF32, DType::kS32}, std::pair{DType::kF64, DType::kU64}, std::pair{DType::kBF16, DType::kF16},
+                                 std::pair{DType::kS8, DType::kF8E4M3FN}, std::pair{DType::kS4, DType::kF4E2M1}, std::pair{DType::kBool, DType::kU8}}) {
+    Tensor x = *Tensor::create(from, {3, 5});
+    for (std::uint64_t i = 0; i < x.bytes(); ++i) static_cast<std::uint8_t*>(x.mutable_raw())[i] = static_cast<std::uint8_t>(i * 37 + 11);
+    const Tensor y = run1("BitCast", {x}, {{"to", number_of(to)}});
+    ASSERT_EQ(y.dtype(), to);
+    ASSERT_EQ(y.shape(), x.shape());
+    EXPECT_TRUE(std::equal(y.byte_span().begin(), y.byte_span().end(), x.byte_span().begin()));
+  }
+  EXPECT_EQ(run1("BitCast", {Tensor::scalar(1.0f)}, {{"to", number_of(DType::kS32)}}).to_int64()[0], 0x3F800000);
+  EXPECT_FALSE(run("BitCast", {Tensor::scalar(1.0f)}, {{"to", number_of(DType::kS64)}}).ok());
+  EXPECT_FALSE(run("BitCast", {Tensor::from_strings({1}, {"a"})}, {{"to", number_of(DType::kS64)}}).ok());
+  EXPECT_NE(inferred("BitCast", {f32({2})}, {{"to", std::int64_t{11}}}).find("as many bits"), std::string::npos);
+}
+
 TEST(Cast, TypesAndMistakes) {
   EXPECT_EQ(inferred("Cast", {f32({sym("N")})}, {{"to", std::int64_t{7}}}), "s64[N]");
   EXPECT_NE(inferred("Cast", {f32({2})}, {{"to", std::int64_t{99}}}).find("to = 99"), std::string::npos);

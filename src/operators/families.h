@@ -55,5 +55,13 @@ std::span<const Operator> skip_normalization_operators();
 std::span<const Operator> gelu_operators();
 std::span<const Operator> fused_product_operators();
 std::span<const Operator> inverse_operators();
+std::span<const Operator> grid_sample_operators();
+std::span<const Operator> roi_pooling_operators();
+std::span<const Operator> deform_conv_operators();
+std::span<const Operator> causal_conv_operators();
+std::span<const Operator> rearrange_operators();
+std::span<const Operator> determinant_operators();
+std::span<const Operator> random_operators();
+std::span<const Operator> loss_operators();
 
 }  // namespace narrow::operators

@@ -308,6 +308,37 @@ TEST(GatherElements, AndGatherNd) {
   EXPECT_FALSE(run("GatherND", {data, Tensor::from<std::int64_t>({1, 2}, {0, 3})}).ok());
 }
 
+TEST(TensorScatter, WritesStepsLinearAndAroundTheEnd) {
+  for (const Shape& shape : {Shape{2, 5, 3}, Shape{2, 2, 5, 3}, Shape{2, 5}}) {
+    const int axis = shape.size() == 2 ? 1 : static_cast<int>(shape.size()) - 2;
+    for (std::int64_t steps = 0; steps <= 5; ++steps) {
+      for (std::int64_t start = 0; start < 8; ++start) {
+        Shape part = shape;
+        part[axis] = steps;
+        const Tensor cache = counted(DType::kF16, shape);
+        const Tensor update = fill(DType::kF16, part, [](std::int64_t i) { return static_cast<double>(i + 100); });
+        const Attributes attributes = {{"axis", std::int64_t{axis}}, {"mode", std::string("circular")}};
+        const Tensor y = run1("TensorScatter", {cache, update, ints({start, 1})}, attributes);
+        for (std::int64_t i = 0; i < y.size(); ++i) {
+          auto at = unravel(i, shape);
+          const std::int64_t step = (at[axis] - (at[0] == 0 ? start : 1) + 10) % 5;
+          double expected = cache.at_as_double(i);
+          if (step < steps) {
+            at[axis] = step;
+            expected = update.at_as_double(ravel(at, part));
+          }
+          ASSERT_EQ(y.at_as_double(i), expected);
+        }
+        EXPECT_EQ(run("TensorScatter", {cache, update, ints({start, 0})}, {{"axis", std::int64_t{axis}}}).ok(), start + steps <= 5);
+      }
+    }
+  }
+  const Tensor cache = counted(DType::kF32, {1, 4, 2});
+  EXPECT_FALSE(run("TensorScatter", {cache, counted(DType::kF32, {1, 5, 2})}).ok());
+  EXPECT_FALSE(run("TensorScatter", {cache, counted(DType::kF32, {1, 2, 2}), ints({-1})}).ok());
+  EXPECT_FALSE(run("TensorScatter", {cache, counted(DType::kF32, {1, 2, 2}), ints({0})}, {{"axis", std::int64_t{0}}}).ok());
+}
+
 TEST(Compress, AlongAnAxisAndFlat) {
   const Tensor x = counted(DType::kF32, {3, 2});
   const Tensor keep = fill(DType::kBool, {3}, [](std::int64_t i) { return static_cast<double>(i != 1); });

@@ -1,5 +1,5 @@
-// BatchNormalization (inference), InstanceNormalization, LayerNormalization, GroupNormalization, RMSNormalization (and ONNX
-// Runtime's SimplifiedLayerNormalization), LpNormalization, LRN and MeanVarianceNormalization.
+// BatchNormalization, InstanceNormalization, LayerNormalization, GroupNormalization, RMSNormalization (and ONNX Runtime's
+// SimplifiedLayerNormalization), LpNormalization, LRN and MeanVarianceNormalization.
 #include "kernels/normalization/normalization.h"
 
 #include <fmt/format.h>
@@ -64,28 +64,66 @@ Status infer_like_input(InferContext& context, bool per_channel) {
 Status infer_plain(InferContext& context) { return infer_like_input(context, false); }
 Status infer_channels(InferContext& context) { return infer_like_input(context, true); }
 
+Status infer_batch(InferContext& context) {
+  NARROW_RETURN_IF_ERROR(infer_channels(context));
+  for (std::size_t i : {1, 2}) {
+    if (context.node().output(i) != graph::kNoValue) context.set_output(i, context.input(i + 2));
+  }
+  return {};
+}
+
 // ---- BatchNormalization ----
 
+// Mean and variance of each channel of [batch, channels, inner].
+struct ChannelMoments {
+  std::vector<double> mean, variance;
+};
+ChannelMoments channel_moments(const float* x, std::int64_t batch, std::int64_t channels, std::int64_t inner) {
+  ChannelMoments m{std::vector<double>(static_cast<std::size_t>(channels)), std::vector<double>(static_cast<std::size_t>(channels))};
+  const double count = static_cast<double>(batch * inner);
+  const auto each = [&](const auto& visit) {
+    for (std::int64_t row = 0; row < batch * channels; ++row) {
+      for (std::int64_t i = 0; i < inner; ++i) visit(static_cast<std::size_t>(row % channels), static_cast<double>(x[row * inner + i]));
+    }
+  };
+  each([&](std::size_t c, double v) { m.mean[c] += v / count; });
+  each([&](std::size_t c, double v) { m.variance[c] += (v - m.mean[c]) * (v - m.mean[c]) / count; });
+  return m;
+}
+
+// In training mode the batch's own moments are used, and outputs 1 and 2 are the running ones moved towards them.
 Status run_batch(const Node& node, RunContext& context) {
-  if (node.get_int("training_mode", 0) != 0) {
-    return unsupported(fmt::format("node '{}': BatchNormalization in training mode; export the model for inference", node.name));
-  }
   const Tensor& x = context.input(0);
-  const std::int64_t channels = channels_of(x.shape());
+  const std::int64_t channels = channels_of(x.shape()), batch = x.rank() == 0 ? 1 : x.shape()[0], inner = inner_of(x.shape());
   NARROW_TRY(const FloatInput scale, open_per_channel(node, context, 1, channels));
   NARROW_TRY(const FloatInput bias, open_per_channel(node, context, 2, channels));
   NARROW_TRY(const FloatInput mean, open_per_channel(node, context, 3, channels));
   NARROW_TRY(const FloatInput variance, open_per_channel(node, context, 4, channels));
   NARROW_TRY(FloatOutput y, FloatOutput::create(context, 0, x.dtype(), x.shape()));
   NARROW_TRY(const FloatInput source, FloatInput::open(x, "the input"));
+  ChannelMoments moments{std::vector<double>(mean.data(), mean.data() + channels), std::vector<double>(variance.data(), variance.data() + channels)};
+  if (node.get_int("training_mode", 0) != 0) {
+    const double momentum = node.get_float("momentum", 0.9f);
+    const ChannelMoments found = channel_moments(source.data(), batch, channels, inner);
+    const auto move = [&](std::size_t i, const std::vector<double>& running, const std::vector<double>& own) -> Status {
+      if (!context.wants_output(i)) return {};
+      NARROW_TRY(FloatOutput out, FloatOutput::create(context, i, context.input(i + 2).dtype(), Shape{channels}));
+      for (std::size_t c = 0; c < own.size(); ++c) out.data()[c] = static_cast<float>(running[c] * momentum + own[c] * (1 - momentum));
+      out.store();
+      return {};
+    };
+    NARROW_RETURN_IF_ERROR(move(1, moments.mean, found.mean));
+    NARROW_RETURN_IF_ERROR(move(2, moments.variance, found.variance));
+    moments = found;
+  }
   const double epsilon = node.get_float("epsilon", 1e-5f);
   std::vector<float> factor(static_cast<std::size_t>(channels)), shift(factor.size());
   for (std::size_t c = 0; c < factor.size(); ++c) {
-    const double f = scale.data()[c] / std::sqrt(variance.data()[c] + epsilon);
+    const double f = scale.data()[c] / std::sqrt(moments.variance[c] + epsilon);
     factor[c] = static_cast<float>(f);
-    shift[c] = static_cast<float>(bias.data()[c] - mean.data()[c] * f);
+    shift[c] = static_cast<float>(bias.data()[c] - moments.mean[c] * f);
   }
-  kernels::scale_shift_f32(source.data(), x.rank() == 0 ? 1 : x.shape()[0], channels, inner_of(x.shape()), factor.data(), shift.data(), y.data(), context.pool());
+  kernels::scale_shift_f32(source.data(), batch, channels, inner, factor.data(), shift.data(), y.data(), context.pool());
   y.store();
   return {};
 }
@@ -347,7 +385,7 @@ Status run_mean_variance(const Node& node, RunContext& context) {
 }
 
 const std::array kOperators = {
-    Operator{.name = "BatchNormalization", .since = 15, .min_inputs = 5, .max_inputs = 5, .max_outputs = 3, .infer = infer_channels,
+    Operator{.name = "BatchNormalization", .since = 15, .min_inputs = 5, .max_inputs = 5, .max_outputs = 3, .infer = infer_batch,
              .run = run_batch, .flags = kInPlace},
     Operator{.name = "InstanceNormalization", .since = 22, .min_inputs = 3, .max_inputs = 3, .infer = infer_channels, .run = run_groups},
     Operator{.name = "GroupNormalization", .since = 21, .min_inputs = 3, .max_inputs = 3, .infer = infer_groups, .run = run_groups},

@@ -40,6 +40,22 @@ TEST(BatchNormalization, ScalesEachChannel) {
   }
 }
 
+TEST(BatchNormalization, TrainingUsesTheBatchAndMovesWhatIsRemembered) {
+  std::mt19937 random(2);
+  const Tensor x = random_tensor({3, 2, 5}, random), s = random_tensor({2}, random), b = random_tensor({2}, random), m = random_tensor({2}, random), v = random_tensor({2}, random, 0.1f, 2.0f);
+  auto y = run_node(make_node("BatchNormalization", 5, 3, {{"training_mode", std::int64_t{1}}, {"momentum", 0.8f}}), {x, s, b, m, v});
+  ASSERT_TRUE(y.ok()) << y.error().to_string();
+  for (std::int64_t c = 0; c < 2; ++c) {
+    const auto element = [&](std::int64_t i) { return at(x, (i / 5 * 2 + c) * 5 + i % 5); };
+    const Moments own = moments(15, element);
+    EXPECT_NEAR(at((*y)[1], c), 0.8 * at(m, c) + 0.2 * own.mean, 1e-5);
+    EXPECT_NEAR(at((*y)[2], c), 0.8 * at(v, c) + 0.2 * own.variance, 1e-5);
+    for (std::int64_t i = 0; i < 15; ++i) {
+      EXPECT_NEAR(at((*y)[0], (i / 5 * 2 + c) * 5 + i % 5), (element(i) - own.mean) / std::sqrt(own.variance + 1e-5) * at(s, c) + at(b, c), 1e-4);
+    }
+  }
+}
+
 TEST(GroupNormalization, NormalizesGroupsOfChannels) {
   std::mt19937 random(2);
   const Tensor x = random_tensor({2, 6, 3, 5}, random, 3.0f, 5.0f), s = random_tensor({6}, random), b = random_tensor({6}, random);

@@ -59,6 +59,14 @@ const std::span<const Operator> kFamilies[] = {
     transpose_operators(),
     signal_operators(),
     signal_window_operators(),
+    grid_sample_operators(),
+    roi_pooling_operators(),
+    deform_conv_operators(),
+    causal_conv_operators(),
+    rearrange_operators(),
+    determinant_operators(),
+    random_operators(),
+    loss_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {

@@ -1,4 +1,5 @@
-// ScatterElements and ScatterND: a copy of the data with updates written, added, multiplied or compared in.
+// ScatterElements and ScatterND: a copy of the data with updates written, added, multiplied or compared in; and
+// TensorScatter, which writes new steps into a cache.
 #include <array>
 #include <cstring>
 
@@ -114,11 +115,83 @@ Status run_scatter_nd(const Node& node, RunContext& context) {
   return scatter(node, context, found.positions, found.slice);
 }
 
+// ---- TensorScatter --------------------------------------------------------------------------------------------------
+
+// past_cache [batch, …, most steps, …], update [batch, …, steps, …], write_indices [batch]
+Result<int> cache_axis(const Node& node, int rank) {
+  NARROW_TRY(const int axis, normalize_axis(node, node.get_int("axis", -2), rank));
+  if (axis != 0) return axis;
+  return corrupt(fmt::format("{}: axis 0 is the batch", where(node)));
+}
+
+Result<bool> is_circular(const Node& node) {
+  const std::string mode = node.get_string("mode", "linear");
+  if (mode == "circular" || mode == "linear") return mode == "circular";
+  return corrupt(fmt::format("{}: mode is '{}', expected linear or circular", where(node), mode));
+}
+
+Status infer_tensor_scatter(InferContext& context) {
+  NARROW_TRY([[maybe_unused]] const bool circular, is_circular(context.node()));
+  NARROW_TRY([[maybe_unused]] const DType dtype, common_dtype(context, std::array<std::size_t, 2>{0, 1}));
+  NARROW_RETURN_IF_ERROR(check_dtype(context, 2, set_of({DType::kS64})));
+  NARROW_RETURN_IF_ERROR(check_rank(context, 0, 2, -1));
+  const Type& cache = context.input(0);
+  if (cache.ranked) {
+    NARROW_TRY([[maybe_unused]] const int axis, cache_axis(context.node(), cache.rank()));
+    NARROW_RETURN_IF_ERROR(check_rank(context, 1, cache.rank(), cache.rank()));
+  }
+  return infer_like_input(context);
+}
+
+Status run_tensor_scatter(const Node& node, RunContext& context) {
+  const Tensor& cache = context.input(0);
+  const Tensor& update = context.input(1);
+  NARROW_TRY(const bool circular, is_circular(node));
+  NARROW_TRY(const int axis, cache_axis(node, cache.rank()));
+  bool fits = update.dtype() == cache.dtype() && update.rank() == cache.rank();
+  for (int d = 0; fits && d < cache.rank(); ++d) {
+    fits = d == axis ? update.shape()[d] <= cache.shape()[d] : update.shape()[d] == cache.shape()[d];
+  }
+  if (!fits) {
+    return invalid_argument(fmt::format("{}: an update {}{} for a cache {}{}, expected the same type and all dimensions but axis {}", where(node),
+                                        to_string(update.dtype()), to_string(update.shape()), to_string(cache.dtype()), to_string(cache.shape()), axis));
+  }
+  const std::int64_t batch = cache.shape()[0], most = cache.shape()[axis], steps = update.shape()[axis];
+  std::vector<std::int64_t> starts(static_cast<std::size_t>(batch), 0);
+  if (context.has_input(2)) {
+    if (context.input(2).dtype() != DType::kS64) return dtype_error(node, context.input(2).dtype());
+    starts = context.input(2).to_int64();
+    if (static_cast<std::int64_t>(starts.size()) != batch) return invalid_argument(fmt::format("{}: {} write indices for a batch of {}", where(node), starts.size(), batch));
+  }
+  for (std::int64_t& start : starts) {
+    if (start < 0 || (!circular && start > most - steps)) {
+      return invalid_argument(fmt::format("{}: {} steps at {} do not fit a cache of {}", where(node), steps, start, most));
+    }
+    if (circular && most > 0) start %= most;
+  }
+  NARROW_TRY(MovedOutput y, MovedOutput::create(context, 0, cache.dtype(), cache.shape()));
+  y.copy(cache, 0, 0, {{cache.size(), 1, 1}});
+  const auto from = strides_of(update.shape()), to = strides_of(cache.shape());
+  std::int64_t middle = 1;
+  for (int d = 1; d < axis; ++d) middle *= cache.shape()[d];
+  const std::int64_t inner = to[axis];
+  for (std::int64_t b = 0; b < batch && update.size() != 0; ++b) {
+    // What runs over the end goes on at the front.
+    const std::int64_t start = starts[b], first = std::min(steps, most - start);
+    y.copy(update, b * from[0], b * to[0] + start * inner, {{middle, steps * inner, most * inner}, {first * inner, 1, 1}});
+    if (first < steps) y.copy(update, b * from[0] + first * inner, b * to[0], {{middle, steps * inner, most * inner}, {(steps - first) * inner, 1, 1}});
+  }
+  y.finish();
+  return {};
+}
+
 const std::array kOperators = {
     Operator{.name = "ScatterElements", .since = 18, .min_inputs = 3, .max_inputs = 3, .infer = infer_scatter_elements,
              .run = run_scatter_elements},
     Operator{.name = "ScatterND", .since = 18, .min_inputs = 3, .max_inputs = 3, .infer = infer_scatter_nd,
              .run = run_scatter_nd},
+    Operator{.name = "TensorScatter", .since = 24, .min_inputs = 2, .max_inputs = 3, .infer = infer_tensor_scatter,
+             .run = run_tensor_scatter},
 };
 
 }  // namespace
