@@ -20,7 +20,7 @@ inline constexpr SmallFloat kE4M3FN = {4, 3, 7, 0x7E, 0x7F, 0x7F, true};
 inline constexpr SmallFloat kE4M3FNUZ = {4, 3, 8, 0x7F, 0x80, 0x80, false};
 inline constexpr SmallFloat kE5M2 = {5, 2, 15, 0x7B, 0x7F, 0x7C, true};
 inline constexpr SmallFloat kE5M2FNUZ = {5, 2, 16, 0x7F, 0x80, 0x80, false};
-inline constexpr SmallFloat kE2M1 = {2, 1, 1, 0x07, 0x07, 0x07, true};  // no NaN, always saturates
+inline constexpr SmallFloat kE2M1 = {2, 1, 1, 0x07, 0x08, 0x07, true};  // no NaN: it becomes -0, as ONNX's data has it; always saturates
 
 // The code, its sign in the top bit of the type's width.
 inline std::uint8_t to_small_float(float x, const SmallFloat& type, bool saturate) {

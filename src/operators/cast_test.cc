@@ -107,6 +107,16 @@ TEST(Cast, PackedIntegersAndStrings) {
   EXPECT_EQ(cast(Tensor::from<std::int64_t>({2}, {-5, 12}), DType::kString).strings(), (std::vector<std::string>{"-5", "12"}));
 }
 
+TEST(Cast, FourBitFloatsSaturateAndHaveNoNan) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor y = cast(Tensor::from<float>({8}, {nan, -nan, inf, -inf, 9, -0.0f, 0.25f, 0.75f}), DType::kF4E2M1);
+  const std::vector<double> expected = {-0.0, -0.0, 6, -6, 6, -0.0, 0, 1};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(y.at_as_double(static_cast<std::int64_t>(i)), expected[i]);
+    EXPECT_EQ(std::signbit(y.at_as_double(static_cast<std::int64_t>(i))), std::signbit(expected[i])) << i;
+  }
+}
+
 TEST(BitCast, KeepsEveryBit) {
   for (const auto& [from, to] : {std::pair{DType::kF32, DType::kS32}, std::pair{DType::kF64, DType::kU64}, std::pair{DType::kBF16, DType::kF16},
                                  std::pair{DType::kS8, DType::kF8E4M3FN}, std::pair{DType::kS4, DType::kF4E2M1}, std::pair{DType::kBool, DType::kU8}}) {
