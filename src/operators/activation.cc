@@ -92,14 +92,6 @@ struct Swish : Activation {
   static UnaryParams params(const Node& node) { return read(node, "alpha", 1.0f); }
   template <typename C> static C of(C x, const UnaryParams& p) { return x / (C{1} + std::exp(-p[0] * x)); }
 };
-struct Gelu : Activation {
-  static UnaryParams params(const Node& node) { return {node.get_string("approximate", "none") == "tanh" ? 1.0f : 0.0f, 0}; }
-  template <typename C>
-  static C of(C x, const UnaryParams& p) {
-    if (p[0] == 0) return x * (C(0.5) * (C{1} + std::erf(x * C(0.70710678118654752440))));
-    return C(0.5) * x * (C{1} + std::tanh(C(0.79788456080286535588) * (x + C(0.044715) * x * x * x)));
-  }
-};
 struct Shrink : UnaryFunction {
   using Types = NumericList;
   static UnaryParams params(const Node& node) { return read(node, "bias", 0.0f, "lambd", 0.5f); }
@@ -110,14 +102,6 @@ struct Shrink : UnaryFunction {
     return x != x ? x : C{0};
   }
 };
-
-Status infer_gelu(InferContext& context) {
-  const std::string mode = context.node().get_string("approximate", "none");
-  if (mode != "none" && mode != "tanh") {
-    return corrupt(fmt::format("{}: approximate is '{}', expected 'none' or 'tanh'", where(context.node()), mode));
-  }
-  return infer_unary<kFloatTypes>(context);
-}
 
 // PRelu: the slope is a tensor that broadcasts to x, never the other way.
 Status infer_prelu(InferContext& context) {
@@ -194,8 +178,6 @@ const std::array kOperators = {
     unary_row<Mish>("Mish", 22, kFollowRule),
     unary_row<Swish>("Swish", 24, kFollowRule),
     unary_row<Shrink>("Shrink", 9),
-    Operator{.name = "Gelu", .since = 20, .infer = infer_gelu, .run = run_unary<Gelu>, .quant = kFollowRule,
-             .flags = kInPlace},
     Operator{.name = "PRelu", .since = 16, .min_inputs = 2, .max_inputs = 2, .infer = infer_prelu, .run = run_prelu,
              .quant = {.role = QuantRole::kFollow, .data_inputs = 1}, .flags = kInPlace},
 };

@@ -55,7 +55,10 @@ struct Ceil : Over<FloatList> { template <typename C> static C of(C x, const Una
 // Half to even: the rounding mode is never changed from its default.
 struct Round : Over<FloatList> { template <typename C> static C of(C x, const UnaryParams&) { return std::nearbyint(x); } };
 struct Log : OverFloats { template <typename C> static C of(C x, const UnaryParams&) { return std::log(x); } };
-struct Erf : OverFloats { template <typename C> static C of(C x, const UnaryParams&) { return std::erf(x); } };
+struct Erf : OverFloats {
+  static constexpr std::optional<UnaryF32> kernel = UnaryF32::kErf;
+  template <typename C> static C of(C x, const UnaryParams&) { return std::erf(x); }
+};
 struct Sin : OverFloats { template <typename C> static C of(C x, const UnaryParams&) { return std::sin(x); } };
 struct Cos : OverFloats { template <typename C> static C of(C x, const UnaryParams&) { return std::cos(x); } };
 struct Tan : OverFloats { template <typename C> static C of(C x, const UnaryParams&) { return std::tan(x); } };

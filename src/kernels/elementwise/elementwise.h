@@ -1,6 +1,6 @@
 // f32 functions applied element by element over contiguous memory. `y` may be an input of the same call.
 //
-// exp, sigmoid, tanh and silu are polynomials: relative error below 3e-7 for results in the normal range; NaN stays NaN,
+// exp, sigmoid, tanh, silu and erf are polynomials: relative error below 3e-7 for results in the normal range; NaN stays NaN,
 // infinities give the limits. hard_sigmoid and hard_swish may fuse their product and sum. The others are exact. Results
 // may differ in the last bits between instruction sets, never between runs, alignments, lengths or thread counts on one.
 #pragma once
@@ -12,7 +12,7 @@
 
 namespace narrow::kernels {
 
-enum class UnaryF32 { kNegate, kAbs, kSqrt, kRelu, kExp, kSigmoid, kTanh, kSilu, kLeakyRelu, kClip, kHardSigmoid, kHardSwish };
+enum class UnaryF32 { kNegate, kAbs, kSqrt, kRelu, kExp, kSigmoid, kTanh, kSilu, kLeakyRelu, kClip, kHardSigmoid, kHardSwish, kErf };
 enum class BinaryF32 { kAdd, kSubtract, kMultiply, kDivide, kMax, kMin };
 
 // params: kLeakyRelu {slope of x < 0}; kClip {lowest, highest}; kHardSigmoid {alpha, beta}: clip(alpha x + beta, 0, 1);

@@ -32,6 +32,9 @@ TEST(ElementwiseF32, TranscendentalsAreAccurateOverTheirRange) {
       {UnaryF32::kTanh, [](double x) { return std::tanh(x); }, -12, 12},
       {UnaryF32::kTanh, [](double x) { return std::tanh(x); }, -0.7, 0.7},
       {UnaryF32::kTanh, [](double x) { return std::tanh(x); }, 1e-30, 1e-3},
+      {UnaryF32::kErf, [](double x) { return std::erf(x); }, -6, 6},
+      {UnaryF32::kErf, [](double x) { return std::erf(x); }, 0.9, 0.95},
+      {UnaryF32::kErf, [](double x) { return std::erf(x); }, 1e-30, 1e-3},
       {UnaryF32::kSilu, [](double x) { return x / (1 + std::exp(-x)); }, -80, 80},
   };
   constexpr int kCount = 200001;
@@ -60,6 +63,8 @@ TEST(ElementwiseF32, SpecialNumbers) {
     EXPECT_EQ(y[0], 1); EXPECT_EQ(y[1], 0); EXPECT_TRUE(std::isnan(y[2])); EXPECT_EQ(y[3], 0.5f); EXPECT_EQ(y[6], 0);
     apply(UnaryF32::kTanh);
     EXPECT_EQ(y[0], 1); EXPECT_EQ(y[1], -1); EXPECT_TRUE(std::isnan(y[2])); EXPECT_EQ(y[3], 0); EXPECT_TRUE(std::signbit(y[4])); EXPECT_EQ(y[6], -1);
+    apply(UnaryF32::kErf);
+    EXPECT_EQ(y[0], 1); EXPECT_EQ(y[1], -1); EXPECT_TRUE(std::isnan(y[2])); EXPECT_EQ(y[3], 0); EXPECT_TRUE(std::signbit(y[4])); EXPECT_EQ(y[6], -1);
     apply(UnaryF32::kRelu);
     EXPECT_EQ(y[0], inf); EXPECT_EQ(y[1], 0); EXPECT_TRUE(std::isnan(y[2]));
     const float bounds[] = {-2, 3};
@@ -74,7 +79,8 @@ TEST(ElementwiseF32, ResultsDoNotDependOnPositionOrLength) {
   const float params[] = {0.3f, 0.6f};
   for (const ElementwiseF32& kernel : usable()) {
     for (UnaryF32 function : {UnaryF32::kNegate, UnaryF32::kAbs, UnaryF32::kSqrt, UnaryF32::kRelu, UnaryF32::kExp, UnaryF32::kSigmoid,
-                              UnaryF32::kTanh, UnaryF32::kSilu, UnaryF32::kLeakyRelu, UnaryF32::kClip, UnaryF32::kHardSigmoid, UnaryF32::kHardSwish}) {
+                              UnaryF32::kTanh, UnaryF32::kSilu, UnaryF32::kLeakyRelu, UnaryF32::kClip, UnaryF32::kHardSigmoid, UnaryF32::kHardSwish,
+                              UnaryF32::kErf}) {
       std::vector<float> whole(x.size()), one(1);
       kernel.unary(function)(x.data(), whole.data(), x.size(), params);
       for (std::size_t i = 0; i < x.size(); ++i) {

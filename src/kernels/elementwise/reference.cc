@@ -33,6 +33,7 @@ float leaky_relu(float x, const float* p) { return x < 0 ? p[0] * x : x; }
 float clip_to(float x, const float* p) { return clip(x, p[0], p[1]); }
 float hard_sigmoid(float x, const float* p) { return clip(p[0] * x + p[1], 0, 1); }
 float hard_swish(float x, const float* p) { return x * hard_sigmoid(x, p); }
+float error_function(float x, const float*) { return std::erf(x); }
 
 float add(float a, float b) { return a + b; }
 float subtract(float a, float b) { return a - b; }
@@ -57,6 +58,7 @@ UnaryF32Function unary_f32_reference(UnaryF32 function) {
     case UnaryF32::kClip: return each<clip_to>;
     case UnaryF32::kHardSigmoid: return each<hard_sigmoid>;
     case UnaryF32::kHardSwish: return each<hard_swish>;
+    case UnaryF32::kErf: return each<error_function>;
   }
   return nullptr;
 }
