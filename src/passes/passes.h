@@ -23,6 +23,13 @@ Result<int> fold_batch_norm(graph::Graph& graph);
 // Multiplies Gemm's alpha and beta into its constant weight and bias. Returns the number of constants rewritten.
 Result<int> fold_gemm_factors(graph::Graph& graph);
 
+// Splits com.microsoft's fused operators: FusedConv and FusedGemm into product, sum and activation; FusedMatMul by a constant
+// into MatMul; Attention with constant weights into MatMul and MultiHeadAttention. What has no such parts (an activation
+// unknown to ai.onnx, a state) stays. The product keeps the node's name, the last part its output. Precondition: types are
+// inferred. Returns the number of nodes split.
+enum class UnfuseScope { kAll, kConvolutions };
+Result<int> unfuse(graph::Graph& graph, UnfuseScope scope);
+
 // Removes Identity, Dropout, Reshape to the same shape, Transpose pairs that cancel, Cast to the same type, pads of 0.
 Result<int> remove_no_ops(graph::Graph& graph);
 

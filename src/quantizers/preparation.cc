@@ -88,10 +88,11 @@ Result<Prepared> prepare_model(const graph::Model& model) {
   fix_overridable_inputs(graph);
   NARROW_TRY(const operators::Inference first, operators::infer_types(graph));
   (void)first;
+  NARROW_TRY(const int split, passes::unfuse(graph, passes::UnfuseScope::kAll));
   NARROW_TRY(const int folded, passes::fold_constants(graph));
   NARROW_TRY(const int removed, passes::remove_no_ops(graph));
   NARROW_TRY(const int merged, passes::fold_batch_norm(graph));
-  (void)folded, (void)removed, (void)merged;
+  (void)split, (void)folded, (void)removed, (void)merged;
   graph::remove_dead(graph);
   NARROW_TRY(const operators::Inference last, operators::infer_types(graph));
   for (const operators::Inference::Gap& gap : last.gaps) {
