@@ -18,12 +18,19 @@ std::optional<Shape> Type::static_shape() const {
   return shape;
 }
 
+Type Type::element() const {
+  Type inside = *this;
+  if (kind == TypeKind::kSequence || kind == TypeKind::kOptional) inside.kind = of_sequence ? TypeKind::kSequence : TypeKind::kTensor;
+  inside.of_sequence = false;
+  return inside;
+}
+
 std::string to_string(const Type& type) {
   if (type.kind == TypeKind::kUnknown) return "?";
-  std::string text(narrow::to_string(type.dtype));
-  if (type.kind == TypeKind::kSequence) return "sequence(" + text + ")";
-  if (type.kind == TypeKind::kOptional) return "optional(" + text + ")";
   if (type.kind == TypeKind::kOther) return "other";
+  if (type.kind == TypeKind::kSequence) return "sequence(" + to_string(type.element()) + ")";
+  if (type.kind == TypeKind::kOptional) return "optional(" + to_string(type.element()) + ")";
+  std::string text(narrow::to_string(type.dtype));
   if (!type.ranked) return text + "[*]";
   text += '[';
   for (std::size_t i = 0; i < type.dims.size(); ++i) {
@@ -75,6 +82,8 @@ std::vector<float> Node::get_floats(std::string_view attribute) const {
 }
 
 const Tensor* Node::get_tensor(std::string_view attribute) const { return get_if<Tensor>(*this, attribute); }
+
+const Type* Node::get_type(std::string_view attribute) const { return get_if<Type>(*this, attribute); }
 
 GraphPtr Node::get_graph(std::string_view attribute) const {
   const auto* v = get_if<GraphPtr>(*this, attribute);

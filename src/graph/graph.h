@@ -39,31 +39,38 @@ struct Dim {
 
 enum class TypeKind : std::uint8_t { kUnknown, kTensor, kSequence, kOptional, kOther };
 
+// A tensor, a sequence of tensors, or an optional tensor or sequence; dtype, ranked and dims are those of the tensors inside.
 struct Type {
   TypeKind kind = TypeKind::kUnknown;
-  DType dtype = DType::kUndefined;  // of the tensor, or of a sequence's or optional's tensors
+  DType dtype = DType::kUndefined;
   bool ranked = false;              // false: even the rank is unknown
+  bool of_sequence = false;         // kOptional: what may be inside is a sequence
   std::vector<Dim> dims;
-  std::string foreign;              // kOther, kSequence, kOptional: the format's own bytes, kept for the way out
+  std::string foreign;              // kOther: the format's own bytes, kept for the way out
 
   static Type tensor(DType dtype) { Type t; t.kind = TypeKind::kTensor; t.dtype = dtype; return t; }
   static Type tensor(DType dtype, std::vector<Dim> dims) { Type t = tensor(dtype); t.ranked = true; t.dims = std::move(dims); return t; }
   static Type of(const Tensor& value);
+  static Type sequence(Type of_tensor) { of_tensor.kind = TypeKind::kSequence; return of_tensor; }
+  // Precondition: a tensor or a sequence.
+  static Type optional(Type of) { of.of_sequence = of.kind == TypeKind::kSequence; of.kind = TypeKind::kOptional; return of; }
+  // What is inside a sequence or an optional; any other type itself.
+  Type element() const;
   int rank() const { return ranked ? static_cast<int>(dims.size()) : -1; }
   // The shape when every dimension is known.
   std::optional<Shape> static_shape() const;
   bool operator==(const Type&) const = default;
 };
-std::string to_string(const Type& type);  // "f32[N,3,224,224]", "f32[?]" per unknown dim, "f32[*]" unranked
+std::string to_string(const Type& type);  // "f32[N,3,224,224]", "f32[?]" per unknown dim, "f32[*]" unranked, "sequence(f32[*])"
 
 struct Graph;
 using GraphPtr = std::shared_ptr<Graph>;  // subgraphs: shared only while a model is copied, then cloned on write
 
 struct Attribute {
-  // kForeign holds an attribute kind that narrow only carries (sparse tensors, type protos), in the format's own bytes.
+  // kForeign holds an attribute kind that narrow only carries (sparse tensors), in the format's own bytes.
   struct Foreign { std::string bytes; bool operator==(const Foreign&) const = default; };
   using Value = std::variant<std::int64_t, float, std::string, Tensor, GraphPtr, std::vector<std::int64_t>,
-                             std::vector<float>, std::vector<std::string>, std::vector<Tensor>, std::vector<GraphPtr>, Foreign>;
+                             std::vector<float>, std::vector<std::string>, std::vector<Tensor>, std::vector<GraphPtr>, Type, Foreign>;
   std::string name;
   Value value;
 };
@@ -88,6 +95,7 @@ struct Node {
   std::vector<float> get_floats(std::string_view attribute) const;        // empty when absent
   const Tensor* get_tensor(std::string_view attribute) const;             // null when absent
   GraphPtr get_graph(std::string_view attribute) const;                   // null when absent
+  const Type* get_type(std::string_view attribute) const;                 // null when absent
   void set(std::string_view attribute, Attribute::Value value);           // adds or replaces
   void erase(std::string_view attribute);
 

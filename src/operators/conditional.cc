@@ -29,7 +29,7 @@ Result<GraphPtr> branch_of(const Node& node, std::string_view name) {
 
 // What holds whichever branch runs. Errors: corrupt, when their element types differ.
 Result<Type> merged(const Node& node, const Type& a, const Type& b, std::size_t output) {
-  if (a.kind == TypeKind::kUnknown || b.kind == TypeKind::kUnknown || a.kind != b.kind) return Type();
+  if (a.kind == TypeKind::kUnknown || a.kind != b.kind || a.of_sequence != b.of_sequence) return Type();
   if (a.dtype != DType::kUndefined && b.dtype != DType::kUndefined && a.dtype != b.dtype) {
     return corrupt(fmt::format("{}: output {} is {} in one branch and {} in the other", where(node), output,
                                to_string(a.dtype), to_string(b.dtype)));
@@ -74,16 +74,17 @@ class IfKernel final : public Kernel {
                                           to_string(condition.shape())));
     }
     Subgraph& chosen = *pointer<std::uint8_t>(condition) != 0 ? *then_branch_ : *else_branch_;
-    NARROW_TRY(std::vector<Tensor> outputs, chosen.run({}, context));
+    NARROW_TRY(std::vector<RuntimeValue> outputs, chosen.run({}, context));
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (!context.wants_output(i)) continue;
       // The branch's memory is used again on its next run.
-      if (outputs[i].dtype() == DType::kString) {
-        context.set_output(i, std::move(outputs[i]));
+      if (!outputs[i].is_tensor() || outputs[i].dtype() == DType::kString) {
+        context.set_value(i, std::move(outputs[i]));
         continue;
       }
-      NARROW_TRY(Tensor * y, context.output(i, outputs[i].dtype(), outputs[i].shape()));
-      if (y->bytes() != 0) std::memcpy(y->mutable_raw(), outputs[i].raw(), y->bytes());
+      const Tensor& from = outputs[i].tensor();
+      NARROW_TRY(Tensor * y, context.output(i, from.dtype(), from.shape()));
+      if (y->bytes() != 0) std::memcpy(y->mutable_raw(), from.raw(), y->bytes());
     }
     return {};
   }

@@ -23,7 +23,7 @@ Status infer_dropout(InferContext& context) {
 }
 
 Status run_identity(const graph::Node&, RunContext& context) {
-  context.set_output(0, context.input(0));
+  context.set_value(0, context.value(0));
   return {};
 }
 
@@ -46,7 +46,7 @@ constexpr QuantRule kTransportRule = {.role = QuantRole::kTransport};
 
 const std::array kOperators = {
     Operator{.name = "Identity", .since = 24, .infer = infer_identity, .run = run_identity,
-             .quant = kTransportRule, .flags = kAliasesInput},
+             .quant = kTransportRule, .flags = kAliasesInput | kTakesValues},
     Operator{.name = "Dropout", .since = 22, .max_inputs = 3, .max_outputs = 2, .infer = infer_dropout,
              .run = run_dropout, .quant = kTransportRule, .flags = kAliasesInput},
 };

@@ -162,7 +162,7 @@ std::optional<std::vector<Dim>> Context::dims_value(std::size_t i) const {
 // What a rule found, merged with what the file declared: a known size beats an unknown one, a symbol beats nothing.
 Type merge(const Type& found, const Type& declared) {
   if (found.kind == TypeKind::kUnknown) return declared;
-  if (declared.kind != found.kind) return found;
+  if (declared.kind != found.kind || declared.of_sequence != found.of_sequence) return found;
   Type merged = found;
   if (merged.dtype == DType::kUndefined) merged.dtype = declared.dtype;
   if (!merged.ranked && declared.ranked) {
@@ -220,11 +220,12 @@ Result<std::vector<Type>> Context::infer_subgraph(const Graph& subgraph, std::sp
 class EvaluateContext final : public RunContext {
  public:
   EvaluateContext(const Node& node, std::span<const Tensor* const> inputs) : node_(node), outputs_(kMaxOutputs) {
-    for (const Tensor* tensor : inputs) inputs_.push_back(tensor == nullptr ? Tensor() : *tensor);
+    for (const Tensor* tensor : inputs) inputs_.emplace_back(tensor == nullptr ? Tensor() : *tensor);
   }
   std::size_t input_count() const override { return inputs_.size(); }
-  const Tensor& input(std::size_t i) const override {
-    static const Tensor none;
+  const Tensor& input(std::size_t i) const override { return value(i).tensor(); }
+  const RuntimeValue& value(std::size_t i) const override {
+    static const RuntimeValue none;
     return i < inputs_.size() ? inputs_[i] : none;
   }
   Result<Tensor*> output(std::size_t i, DType dtype, std::span<const std::int64_t> shape) override {
@@ -235,8 +236,10 @@ class EvaluateContext final : public RunContext {
   void set_output(std::size_t i, Tensor tensor) override {
     if (i < outputs_.size()) outputs_[i] = std::move(tensor);
   }
+  // Sequences are not handed out: who folds constants keeps tensors.
+  void set_value(std::size_t i, RuntimeValue value) override { set_output(i, std::move(value.tensor())); }
   bool wants_output(std::size_t i) const override { return node_.output(i) != kNoValue; }
-  const Tensor* captured(std::string_view) const override { return nullptr; }
+  const RuntimeValue* captured(std::string_view) const override { return nullptr; }
   base::ThreadPool& pool() override {
     static base::ThreadPool single(1);
     return single;
@@ -250,7 +253,8 @@ class EvaluateContext final : public RunContext {
   // Folding concerns nodes of few outputs (Split is the widest); wider nodes are simply not folded.
   static constexpr std::size_t kMaxOutputs = 64;
   const Node& node_;
-  std::vector<Tensor> inputs_, outputs_;
+  std::vector<RuntimeValue> inputs_;
+  std::vector<Tensor> outputs_;
 };
 
 }  // namespace

@@ -36,19 +36,21 @@ Result<GraphPtr> body_of(const Node& node, std::size_t inputs, std::size_t outpu
 
 // What holds before the first pass and after any other.
 Type weakest(const Type& a, const Type& b) {
-  if (a.kind == TypeKind::kUnknown || a.kind != b.kind || a.dtype != b.dtype) return Type();
+  if (a.kind == TypeKind::kUnknown || a.kind != b.kind || a.dtype != b.dtype || a.of_sequence != b.of_sequence) return Type();
   return common_shape(a, b);
 }
 
 // A tensor whose bytes the next pass of the body cannot overwrite.
 Tensor kept(const Tensor& tensor) { return tensor.dtype() == DType::kString ? tensor : tensor.clone(); }
+RuntimeValue kept(const RuntimeValue& value) { return value.is_tensor() ? kept(value.tensor()) : value; }
 
-Status emit(RunContext& context, std::size_t i, const Tensor& tensor) {
+Status emit(RunContext& context, std::size_t i, const RuntimeValue& value) {
   if (!context.wants_output(i)) return {};
-  if (tensor.dtype() == DType::kString) {
-    context.set_output(i, tensor);
+  if (!value.is_tensor() || value.dtype() == DType::kString) {
+    context.set_value(i, value);
     return {};
   }
+  const Tensor& tensor = value.tensor();
   NARROW_TRY(Tensor * y, context.output(i, tensor.dtype(), tensor.shape()));
   if (y->bytes() != 0) std::memcpy(y->mutable_raw(), tensor.raw(), y->bytes());
   return {};
@@ -57,7 +59,9 @@ Status emit(RunContext& context, std::size_t i, const Tensor& tensor) {
 // One output that collects a tensor a pass.
 class Collected {
  public:
-  Status add(const Node& node, const Tensor& tensor) {
+  Status add(const Node& node, const RuntimeValue& value) {
+    if (!value.is_tensor()) return invalid_argument(fmt::format("{}: a scan output is {}, expected a tensor", where(node), to_string(value)));
+    const Tensor& tensor = value.tensor();
     if (parts_.empty()) first_ = tensor.shape();
     if (tensor.shape() != first_ || (!parts_.empty() && tensor.dtype() != parts_[0].dtype())) {
       return invalid_argument(fmt::format("{}: a scan output has shape {} in one pass and {} in another", where(node),
@@ -124,13 +128,16 @@ Status infer_loop(InferContext& context) {
   std::vector<Type> inputs = {Type::tensor(DType::kS64, std::vector<Dim>{}), Type::tensor(DType::kBool)};
   for (std::size_t i = 0; i < carried; ++i) {
     const Type& x = context.input(i + 2);
-    inputs.push_back(x.kind == TypeKind::kTensor ? Type::tensor(x.dtype) : x);
+    Type any_shape = x;
+    any_shape.ranked = false;
+    any_shape.dims.clear();
+    inputs.push_back(std::move(any_shape));
   }
   NARROW_TRY(const auto found, context.infer_subgraph(*body, inputs));
   for (std::size_t i = 0; i < carried; ++i) context.set_output(i, weakest(context.input(i + 2), found[i + 1]));
   for (std::size_t i = carried; i < node.outputs.size(); ++i) {
     Type type = found[i + 1];
-    if (type.kind == TypeKind::kTensor && type.ranked) type.dims.insert(type.dims.begin(), Dim());
+    if (type.ranked) type.dims.insert(type.dims.begin(), Dim());
     context.set_output(i, type);
   }
   return {};
@@ -154,14 +161,14 @@ class LoopKernel final : public Kernel {
     if (context.has_input(1)) {
       NARROW_TRY(going, condition(context.input(1)));
     }
-    std::vector<Tensor> inputs(carried + 2);
-    for (std::size_t i = 0; i < carried; ++i) inputs[i + 2] = context.input(i + 2);
+    std::vector<RuntimeValue> inputs(carried + 2);
+    for (std::size_t i = 0; i < carried; ++i) inputs[i + 2] = context.value(i + 2);
     std::vector<Collected> collected(scans);
     for (std::int64_t pass = 0; pass < limit && going; ++pass) {
       inputs[0] = Tensor::scalar(pass);
       inputs[1] = Tensor::scalar(going);
-      NARROW_TRY(std::vector<Tensor> outputs, ready_->run(inputs, context));
-      NARROW_TRY(going, condition(outputs[0]));
+      NARROW_TRY(std::vector<RuntimeValue> outputs, ready_->run(inputs, context));
+      NARROW_TRY(going, condition(outputs[0].tensor()));
       for (std::size_t i = 0; i < scans; ++i) NARROW_RETURN_IF_ERROR(collected[i].add(node_, outputs[carried + 1 + i]));
       for (std::size_t i = 0; i < carried; ++i) inputs[i + 2] = kept(outputs[i + 1]);
     }
@@ -290,15 +297,15 @@ class ScanKernel final : public Kernel {
       length = x.shape()[axis];
       axes.push_back(axis);
     }
-    std::vector<Tensor> inputs(plan_.states + plan_.sequences);
-    for (std::size_t i = 0; i < plan_.states; ++i) inputs[i] = context.input(i);
+    std::vector<RuntimeValue> inputs(plan_.states + plan_.sequences);
+    for (std::size_t i = 0; i < plan_.states; ++i) inputs[i] = context.value(i);
     std::vector<Collected> collected(plan_.scans);
     for (std::int64_t step = 0; step < length; ++step) {
       for (std::size_t i = 0; i < plan_.sequences; ++i) {
         const std::int64_t at = plan_.input_directions[i] != 0 ? length - 1 - step : step;
         NARROW_TRY(inputs[plan_.states + i], slice_of(context.input(plan_.states + i), axes[i], at));
       }
-      NARROW_TRY(std::vector<Tensor> outputs, ready_->run(inputs, context));
+      NARROW_TRY(std::vector<RuntimeValue> outputs, ready_->run(inputs, context));
       for (std::size_t i = 0; i < plan_.scans; ++i) NARROW_RETURN_IF_ERROR(collected[i].add(node_, outputs[plan_.states + i]));
       for (std::size_t i = 0; i < plan_.states; ++i) inputs[i] = kept(outputs[i]);
     }
@@ -329,9 +336,9 @@ Result<std::unique_ptr<Kernel>> prepare_scan(const PrepareContext& context) {
 
 const std::array kOperators = {
     Operator{.name = "Loop", .since = 24, .min_inputs = 0, .max_inputs = -1, .max_outputs = -1, .infer = infer_loop,
-             .prepare = prepare_loop},
+             .prepare = prepare_loop, .flags = kTakesValues},
     Operator{.name = "Scan", .since = 24, .min_inputs = 1, .max_inputs = -1, .max_outputs = -1, .infer = infer_scan,
-             .prepare = prepare_scan},
+             .prepare = prepare_scan, .flags = kTakesValues},
 };
 
 }  // namespace

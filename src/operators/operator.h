@@ -14,6 +14,7 @@
 #include "base/thread_pool.h"
 #include "graph/graph.h"
 #include "narrow/result.h"
+#include "tensor/runtime_value.h"
 #include "tensor/tensor.h"
 
 namespace narrow::operators {
@@ -45,11 +46,11 @@ class InferContext {
 
 class RunContext;
 
-// A subgraph made ready to run (the bodies of If, Loop and Scan).
+// A subgraph made ready to run (the bodies of If, Loop, Scan and SequenceMap).
 class Subgraph {
  public:
   virtual ~Subgraph() = default;
-  virtual Result<std::vector<Tensor>> run(std::span<const Tensor> inputs, RunContext& outer) = 0;
+  virtual Result<std::vector<RuntimeValue>> run(std::span<const RuntimeValue> inputs, RunContext& outer) = 0;
 };
 
 struct PrepareContext {
@@ -67,14 +68,18 @@ class RunContext {
   virtual std::size_t input_count() const = 0;
   virtual const Tensor& input(std::size_t i) const = 0;  // an undefined tensor when omitted
   bool has_input(std::size_t i) const { return i < input_count() && input(i).defined(); }
+  // The input whatever it is, for operators whose row says kTakesValues: others only ever see tensors.
+  virtual const RuntimeValue& value(std::size_t i) const = 0;
   // Memory for output i, uninitialised. Valid until the run ends. Errors: resource_exhausted, invalid_argument.
   virtual Result<Tensor*> output(std::size_t i, DType dtype, std::span<const std::int64_t> shape) = 0;
   // Makes output i the given tensor without copying. Its bytes must outlive the run or be an input of this node whose
   // operator row says kAliasesInput.
   virtual void set_output(std::size_t i, Tensor tensor) = 0;
+  // The same for any value.
+  virtual void set_value(std::size_t i, RuntimeValue value) = 0;
   virtual bool wants_output(std::size_t i) const = 0;
   // A value of the enclosing graphs, by name, for subgraphs; null when there is none.
-  virtual const Tensor* captured(std::string_view name) const = 0;
+  virtual const RuntimeValue* captured(std::string_view name) const = 0;
   virtual base::ThreadPool& pool() = 0;
 };
 
@@ -122,6 +127,7 @@ enum OperatorFlags : std::uint32_t {
   kAliasesInput = 1,       // output 0 is input 0's bytes under another shape (Reshape, Identity, …)
   kInPlace = 2,            // output 0 may be written over input 0 (or any input of the same type and shape)
   kNotDeterministic = 4,   // never folded (RandomNormal, …)
+  kTakesValues = 8,        // inputs may be sequences and optionals
 };
 
 struct Operator {

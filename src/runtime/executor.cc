@@ -25,8 +25,9 @@ class NodeContext final : public operators::RunContext {
       : plan_(plan), node_(node), environment_(environment), arena_(arena), outer_(outer) {}
 
   std::size_t input_count() const override { return node_.node->inputs.size(); }
-  const Tensor& input(std::size_t i) const override {
-    static const Tensor none;
+  const Tensor& input(std::size_t i) const override { return value(i).tensor(); }
+  const RuntimeValue& value(std::size_t i) const override {
+    static const RuntimeValue none;
     const ValueId id = node_.node->input(i);
     return id == kNoValue ? none : plan_.values[id];
   }
@@ -44,7 +45,7 @@ class NodeContext final : public operators::RunContext {
     } else {
       NARROW_TRY(plan_.values[id], Tensor::create(dtype, Shape(shape.begin(), shape.end())));
     }
-    return &plan_.values[id];
+    return &plan_.values[id].tensor();
   }
 
   void set_output(std::size_t i, Tensor tensor) override {
@@ -54,9 +55,15 @@ class NodeContext final : public operators::RunContext {
     plan_.values[id] = tensor.owned() || (i == 0 && node_.aliases_input) ? std::move(tensor) : tensor.clone();
   }
 
+  void set_value(std::size_t i, RuntimeValue value) override {
+    const ValueId id = node_.node->output(i);
+    if (value.is_tensor()) set_output(i, std::move(value.tensor()));
+    else if (id != kNoValue) plan_.values[id] = std::move(value);
+  }
+
   bool wants_output(std::size_t i) const override { return node_.node->output(i) != kNoValue; }
 
-  const Tensor* captured(std::string_view name) const override {
+  const RuntimeValue* captured(std::string_view name) const override {
     const ValueId id = plan_.graph.find_value(name);
     if (id != kNoValue && plan_.values[id].defined()) return &plan_.values[id];
     return outer_ == nullptr ? nullptr : outer_->captured(name);
@@ -78,6 +85,12 @@ std::string where(const graph::Node& node) {
 }
 
 Status run_node(PlannedNode& planned, NodeContext& context) {
+  for (std::size_t i = 0; !planned.takes_values && i < context.input_count(); ++i) {
+    const RuntimeValue& value = context.value(i);
+    if (value.is_sequence() || value.is_nothing()) {
+      return invalid_argument(fmt::format("input {} is {}, expected a tensor", i, to_string(value)));
+    }
+  }
   try {
     return planned.kernel->run(context);
   } catch (const std::bad_alloc&) {
@@ -123,14 +136,16 @@ Result<Plan*> Executor::plan(const Key& key) {
   }
   bool overridden = false;
   for (std::size_t i = 0; i < feeds_.size(); ++i) {
-    overridden = overridden || (key[i].first != DType::kUndefined && graph_.value(feeds_[i]).constant);
+    overridden = overridden || (key[i].kind != RuntimeValue::Kind::kUndefined && graph_.value(feeds_[i]).constant);
   }
   graph::Graph graph = (overridden ? graph_ : folded_).clone();
   for (std::size_t i = 0; i < feeds_.size(); ++i) {
-    if (key[i].first == DType::kUndefined) continue;
+    const Fed& fed = key[i];
+    if (fed.kind == RuntimeValue::Kind::kUndefined) continue;
     graph::Value& value = graph.value(feeds_[i]);
     value.constant.reset();
-    value.type = graph::Type::tensor(key[i].first, {key[i].second.begin(), key[i].second.end()});
+    if (fed.kind == RuntimeValue::Kind::kTensor) value.type = graph::Type::tensor(fed.dtype, {fed.shape.begin(), fed.shape.end()});
+    if (fed.kind == RuntimeValue::Kind::kSequence) value.type = graph::Type::sequence(graph::Type::tensor(fed.dtype));
   }
   if (overridden) NARROW_RETURN_IF_ERROR(fold_constants(graph));
   NARROW_TRY(std::unique_ptr<Plan> made, make_plan(std::move(graph), request_, environment_));
@@ -142,7 +157,8 @@ Result<Plan*> Executor::plan(const Key& key) {
 Status Executor::plan_for(std::span<const graph::Type> types) {
   Key key;
   for (const graph::Type& type : types) {
-    key.emplace_back(type.dtype, type.static_shape().value_or(Shape{}));
+    const bool tensor = type.kind == graph::TypeKind::kTensor;
+    key.push_back({tensor ? RuntimeValue::Kind::kTensor : RuntimeValue::Kind::kUndefined, type.dtype, type.static_shape().value_or(Shape{})});
   }
   NARROW_TRY(Plan * made, plan(key));
   (void)made;
@@ -186,16 +202,17 @@ Status Executor::run_nodes(Plan& plan, operators::RunContext* outer) {
         return internal_error(fmt::format("output '{}' was not produced", base::escape_controls(plan.graph.value(id).name)))
             .context(where(*planned.node));
       }
-      if (tap_ && tapped_[id] && !plan.graph.value(id).constant) NARROW_RETURN_IF_ERROR(tap_value(id, plan.values[id]));
+      if (!tap_ || !tapped_[id] || plan.graph.value(id).constant || !plan.values[id].is_tensor()) continue;
+      NARROW_RETURN_IF_ERROR(tap_value(id, plan.values[id].tensor()));
     }
-    for (ValueId id : planned.last_used) plan.values[id] = Tensor();
+    for (ValueId id : planned.last_used) plan.values[id] = RuntimeValue();
   }
   return {};
 }
 
-Result<std::vector<Tensor>> Executor::run(std::span<const Tensor> feeds, operators::RunContext* outer) {
+Result<std::vector<RuntimeValue>> Executor::run(std::span<const RuntimeValue> feeds, operators::RunContext* outer) {
   Key key;
-  for (const Tensor& tensor : feeds) key.emplace_back(tensor.dtype(), tensor.shape());
+  for (const RuntimeValue& feed : feeds) key.push_back({feed.kind(), feed.dtype(), feed.tensor().shape()});
   NARROW_TRY(Plan * plan, this->plan(key));
   NARROW_RETURN_IF_ERROR(reserve_arena(plan->arena_bytes));
   for (std::size_t i = 0; i < feeds_.size(); ++i) {
@@ -203,23 +220,27 @@ Result<std::vector<Tensor>> Executor::run(std::span<const Tensor> feeds, operato
   }
   if (tap_) {
     for (ValueId id : request_.kept) {
-      if (plan->values[id].defined() && (plan->graph.value(id).constant || std::count(feeds_.begin(), feeds_.end(), id) != 0)) {
-        NARROW_RETURN_IF_ERROR(tap_value(id, plan->values[id]));
+      if (plan->values[id].is_tensor() && (plan->graph.value(id).constant || std::count(feeds_.begin(), feeds_.end(), id) != 0)) {
+        NARROW_RETURN_IF_ERROR(tap_value(id, plan->values[id].tensor()));
       }
     }
   }
   NARROW_RETURN_IF_ERROR(run_nodes(*plan, outer));
 
-  std::vector<Tensor> outputs;
+  std::vector<RuntimeValue> outputs;
   const auto* begin = static_cast<const std::uint8_t*>(arena_.get());
   for (ValueId id : plan->graph.outputs) {
-    const Tensor& value = plan->values[id];
+    if (!plan->values[id].is_tensor()) {  // the tensors in a sequence own their bytes
+      outputs.push_back(plan->values[id]);
+      continue;
+    }
+    const Tensor& value = plan->values[id].tensor();
     const auto* raw = static_cast<const std::uint8_t*>(value.raw());
     const bool in_arena = !value.owned() && begin != nullptr && raw >= begin && raw < begin + arena_capacity_;
     if (!request_.outputs_in_arena && !value.owned()) {
       outputs.push_back(value.clone());
     } else {
-      outputs.push_back(in_arena ? Tensor::from_shared(value.dtype(), value.shape(), arena_, raw) : value);
+      outputs.emplace_back(in_arena ? Tensor::from_shared(value.dtype(), value.shape(), arena_, raw) : value);
     }
   }
   return outputs;

@@ -32,14 +32,21 @@ class Executor {
 
   // `feeds` in the order given to create; undefined where the graph's own constant stands. `outer` is the node that this
   // graph is a body of, or null. Outputs may lie in the arena: valid until the next run, and never freed under the caller.
-  Result<std::vector<Tensor>> run(std::span<const Tensor> feeds, operators::RunContext* outer);
+  Result<std::vector<RuntimeValue>> run(std::span<const RuntimeValue> feeds, operators::RunContext* outer);
 
   const graph::Graph& graph() const { return graph_; }
   std::uint64_t weight_bytes() const;
   const Plan* last_plan() const { return plans_.empty() ? nullptr : plans_.front().second.get(); }
 
  private:
-  using Key = std::vector<std::pair<DType, Shape>>;
+  // What a plan is made for: of sequences and optionals the shapes do not matter.
+  struct Fed {
+    RuntimeValue::Kind kind;
+    DType dtype;
+    Shape shape;
+    bool operator==(const Fed&) const = default;
+  };
+  using Key = std::vector<Fed>;
   static constexpr std::size_t kCachedPlans = 8;
 
   Executor(graph::Graph graph, std::vector<graph::ValueId> feeds, PlanRequest request, Environment& environment);

@@ -215,6 +215,7 @@ Status prepare_nodes(Plan& plan, const PlanRequest& request, Environment& enviro
     NARROW_TRY(planned.kernel, operators::prepare(context));
     const operators::Operator* op = operators::find_operator(node.domain, node.op_type);
     planned.aliases_input = (op->flags & operators::kAliasesInput) != 0;
+    planned.takes_values = (op->flags & operators::kTakesValues) != 0;
     plan.nodes.push_back(std::move(planned));
   }
   return {};

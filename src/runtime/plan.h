@@ -26,6 +26,7 @@ struct PlannedNode {
   const graph::Node* node = nullptr;
   std::unique_ptr<operators::Kernel> kernel;
   bool aliases_input = false;
+  bool takes_values = false;
   std::vector<graph::ValueId> last_used;  // not needed after this node
   NodeProfile* profile = nullptr;
 };
@@ -34,7 +35,7 @@ struct Plan {
   graph::Graph graph;                // types inferred, known values as constants; value ids as in the original
   std::vector<PlannedNode> nodes;    // pointing into `graph`
   std::vector<Slot> slots;           // per value
-  std::vector<Tensor> values;        // per value: constants, then whatever the current run has produced
+  std::vector<RuntimeValue> values;  // per value: constants, then whatever the current run has produced
   std::uint64_t arena_bytes = 0;
   std::uint64_t unshared_bytes = 0;
 };

@@ -11,11 +11,13 @@
 
 #include "graph/graph.h"
 #include "narrow/result.h"
+#include "tensor/runtime_value.h"
 #include "tensor/tensor.h"
 
 namespace narrow::runtime {
 
 using NamedTensor = std::pair<std::string, Tensor>;
+using NamedValue = std::pair<std::string, RuntimeValue>;
 
 struct SessionOptions {
   int threads = 1;
@@ -49,7 +51,10 @@ class Session {
 
   // Outputs in graph order; they stay valid until the next run (clone to keep). Errors: invalid_argument naming the
   // input (missing, unknown, wrong type or shape: expected and found), and what kernels report.
+  // unsupported, when an output is no tensor.
   Result<std::vector<Tensor>> run(std::span<const NamedTensor> inputs);
+  // The same for graphs whose inputs and outputs may be sequences and optionals.
+  Result<std::vector<RuntimeValue>> run_values(std::span<const NamedValue> inputs);
 
   const graph::Graph& graph() const;
   std::vector<NodeProfile> profile() const;

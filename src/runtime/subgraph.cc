@@ -19,20 +19,20 @@ class BodySubgraph final : public operators::Subgraph {
   BodySubgraph(std::unique_ptr<Executor> executor, std::vector<std::string> captured)
       : executor_(std::move(executor)), captured_(std::move(captured)) {}
 
-  Result<std::vector<Tensor>> run(std::span<const Tensor> inputs, operators::RunContext& outer) override {
+  Result<std::vector<RuntimeValue>> run(std::span<const RuntimeValue> inputs, operators::RunContext& outer) override {
     const graph::Graph& graph = executor_->graph();
     if (inputs.size() != graph.inputs.size()) {
       return corrupt(fmt::format("the subgraph '{}' takes {} inputs, got {}", base::escape_controls(graph.name),
                                  graph.inputs.size(), inputs.size()));
     }
-    std::vector<Tensor> feeds(inputs.begin(), inputs.end());
+    std::vector<RuntimeValue> feeds(inputs.begin(), inputs.end());
     for (const std::string& name : captured_) {
-      const Tensor* tensor = outer.captured(name);
-      if (tensor == nullptr) {
+      const RuntimeValue* value = outer.captured(name);
+      if (value == nullptr) {
         return corrupt(fmt::format("the subgraph '{}' reads '{}', which no enclosing graph provides",
                                    base::escape_controls(graph.name), base::escape_controls(name)));
       }
-      feeds.push_back(*tensor);
+      feeds.push_back(*value);
     }
     return executor_->run(feeds, &outer);
   }

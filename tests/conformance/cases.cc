@@ -62,17 +62,65 @@ Result<Tensor> made_input(const graph::Value& value) {
   return tensor;
 }
 
+// Field numbers of SequenceProto and OptionalProto (onnx-data.proto).
+enum : std::uint32_t { kSequenceElemType = 2, kTensorValues = 3, kOptionalTensor = 3, kOptionalSequence = 5 };
+
+using formats::onnx::TensorSource;
+using wire::ProtoField;
+
+Result<RuntimeValue> read_one_tensor(const ProtoField& message, const TensorSource& source) {
+  NARROW_TRY(formats::onnx::NamedTensor named, formats::onnx::read_tensor(message, source));
+  return RuntimeValue(std::move(named.tensor));
+}
+
+Result<RuntimeValue> read_sequence(const ProtoField& message, const graph::Type& type, const TensorSource& source) {
+  RuntimeValue::Sequence tensors;
+  wire::ProtoReader reader(message);
+  ProtoField field;
+  while (true) {
+    NARROW_TRY(const bool more, reader.next(field));
+    if (!more) break;
+    if (field.number == kSequenceElemType || field.type != wire::WireType::kBytes) continue;
+    if (field.number > kTensorValues) return unsupported("a sequence of something else than tensors");
+    if (field.number != kTensorValues) continue;
+    NARROW_TRY(RuntimeValue value, read_one_tensor(field, source));
+    tensors.push_back(std::move(value.tensor()));
+  }
+  const DType dtype = tensors.empty() ? type.dtype : tensors[0].dtype();
+  return RuntimeValue::sequence(dtype, std::move(tensors));
+}
+
+Result<RuntimeValue> read_optional(const ProtoField& message, const graph::Type& type, const TensorSource& source) {
+  wire::ProtoReader reader(message);
+  ProtoField field;
+  while (true) {
+    NARROW_TRY(const bool more, reader.next(field));
+    if (!more) return RuntimeValue::nothing();
+    if (field.type != wire::WireType::kBytes) continue;
+    if (field.number == kOptionalTensor) return read_one_tensor(field, source);
+    if (field.number == kOptionalSequence) return read_sequence(field, type, source);
+  }
+}
+
+Result<RuntimeValue> read_message(const ProtoField& message, const graph::Type& type, const TensorSource& source) {
+  switch (type.kind) {
+    case graph::TypeKind::kTensor:
+    case graph::TypeKind::kUnknown: return read_one_tensor(message, source);
+    case graph::TypeKind::kSequence: return read_sequence(message, type, source);
+    case graph::TypeKind::kOptional: return read_optional(message, type, source);
+    case graph::TypeKind::kOther: break;
+  }
+  return unsupported("a type that narrow does not run");
+}
+
 Result<Value> read_value(const fs::path& path, const graph::Value& declared) {
   NARROW_TRY(const auto file, base::MappedFile::open(path.string()));
-  if (declared.type.kind != graph::TypeKind::kTensor && declared.type.kind != graph::TypeKind::kUnknown) {
-    return unsupported(fmt::format("'{}' is {}", declared.name, graph::to_string(declared.type)));
-  }
-  wire::ProtoField message;
+  ProtoField message;
   message.type = wire::WireType::kBytes;
   message.bytes = file->bytes();
-  auto tensor = formats::onnx::read_tensor(message, {file, nullptr});
-  if (!tensor.ok()) return std::move(tensor).error().context(fmt::format("in '{}'", path.filename().string()));
-  return Value{declared.name, std::move(tensor->tensor)};
+  auto value = read_message(message, declared.type, {file, nullptr});
+  if (!value.ok()) return std::move(value).error().context(fmt::format("in '{}'", path.filename().string()));
+  return Value{declared.name, *std::move(value)};
 }
 
 }  // namespace

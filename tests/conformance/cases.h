@@ -7,7 +7,7 @@
 
 #include "graph/graph.h"
 #include "narrow/result.h"
-#include "tensor/tensor.h"
+#include "tensor/runtime_value.h"
 
 namespace narrow::conformance {
 
@@ -28,7 +28,7 @@ Result<std::vector<Case>> find_cases(const std::filesystem::path& root, const st
 
 struct Value {
   std::string name;
-  Tensor tensor;
+  RuntimeValue value;
 };
 
 struct Data {

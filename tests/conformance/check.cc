@@ -14,12 +14,12 @@ namespace narrow::conformance {
 namespace {
 
 Status compare(const Data& data, runtime::Session& session) {
-  std::vector<runtime::NamedTensor> inputs;
-  for (const Value& input : data.inputs) inputs.emplace_back(input.name, input.tensor);
-  NARROW_TRY(const std::vector<Tensor> found, session.run(inputs));
+  std::vector<runtime::NamedValue> inputs;
+  for (const Value& input : data.inputs) inputs.emplace_back(input.name, input.value);
+  NARROW_TRY(const std::vector<RuntimeValue> found, session.run_values(inputs));
   for (std::size_t i = 0; i < data.outputs.size(); ++i) {
     if (i >= found.size()) return internal_error(fmt::format("{} outputs, expected {}", found.size(), data.outputs.size()));
-    const std::string what = difference(data.outputs[i].tensor, found[i]);
+    const std::string what = difference(data.outputs[i].value, found[i]);
     if (!what.empty()) return internal_error(fmt::format("output '{}': {}", data.outputs[i].name, what));
   }
   return {};

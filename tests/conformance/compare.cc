@@ -71,4 +71,17 @@ std::string difference(const Tensor& expected, const Tensor& found) {
   });
 }
 
+std::string difference(const RuntimeValue& expected, const RuntimeValue& found) {
+  if (expected.is_tensor() && found.is_tensor()) return difference(expected.tensor(), found.tensor());
+  const bool alike = expected.kind() == found.kind() && expected.dtype() == found.dtype();
+  if (!alike || (expected.is_sequence() && expected.sequence().size() != found.sequence().size())) {
+    return fmt::format("it is {}, expected {}", to_string(found), to_string(expected));
+  }
+  for (std::size_t i = 0; expected.is_sequence() && i < expected.sequence().size(); ++i) {
+    const std::string what = difference(expected.sequence()[i], found.sequence()[i]);
+    if (!what.empty()) return fmt::format("tensor {}: {}", i, what);
+  }
+  return {};
+}
+
 }  // namespace narrow::conformance

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "tensor/tensor.h"
+#include "tensor/runtime_value.h"
 
 namespace narrow::conformance {
 
@@ -11,5 +11,7 @@ namespace narrow::conformance {
 // exactly so, 8 and 4 bit floats too; |found - expected| <= 1e-7 + r |expected| for others, where r is 1e-3, and two units
 // in the last place for f16 and bf16. NaN equals NaN.
 std::string difference(const Tensor& expected, const Tensor& found);
+// Sequences element by element; an empty optional equals only another.
+std::string difference(const RuntimeValue& expected, const RuntimeValue& found);
 
 }  // namespace narrow::conformance

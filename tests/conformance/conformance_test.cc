@@ -52,6 +52,17 @@ TEST(Difference, IntegersTypesAndShapesAreExact) {
   EXPECT_NE(difference(f32({1}), Tensor()), "");
 }
 
+TEST(Difference, SequencesTensorByTensor) {
+  const auto pair = [](float last) { return RuntimeValue::sequence(DType::kF32, {f32({1}), f32({last})}); };
+  const RuntimeValue empty = RuntimeValue::sequence(DType::kF32, {});
+  EXPECT_EQ(difference(pair(2), pair(2)), "");
+  EXPECT_NE(difference(pair(2), pair(3)).find("tensor 1"), std::string::npos);
+  EXPECT_NE(difference(pair(2), empty), "");
+  EXPECT_NE(difference(empty, RuntimeValue::sequence(DType::kS64, {})), "");
+  EXPECT_NE(difference(RuntimeValue(f32({1})), RuntimeValue::nothing()), "");
+  EXPECT_EQ(difference(RuntimeValue::nothing(), RuntimeValue::nothing()), "");
+}
+
 Result<Expectations> read(const std::string& text) {
   const auto path = std::filesystem::temp_directory_path() / "narrow_expectations_test.tsv";
   std::ofstream(path) << text;

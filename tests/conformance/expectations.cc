@@ -8,6 +8,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/atomic_file.h"
+
 namespace narrow::conformance {
 
 bool Expectation::fails_on(std::string_view isa) const {
@@ -34,6 +36,16 @@ Result<Expectations> read_expectations(const std::filesystem::path& path) {
     if (!expectations.emplace(columns[0], std::move(expectation)).second) return fail(fmt::format("'{}' is listed twice", columns[0]));
   }
   return expectations;
+}
+
+Status drop_expectations(const std::filesystem::path& path, const std::set<std::string>& cases) {
+  std::ifstream file(path);
+  std::string kept, line;
+  while (std::getline(file, line)) {
+    if (!cases.contains(line.substr(0, line.find('\t')))) kept += line + "\n";
+  }
+  file.close();
+  return base::write_file(path.string(), kept);
 }
 
 }  // namespace narrow::conformance

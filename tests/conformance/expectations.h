@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -22,5 +23,8 @@ using Expectations = std::map<std::string, Expectation>;  // by case
 
 // Lines of case, scope, instruction sets and reason, separated by tabs; '#' starts a comment. Errors: corrupt, naming the line; io.
 Result<Expectations> read_expectations(const std::filesystem::path& path);
+
+// Rewrites the file without the lines of those cases. Errors: io.
+Status drop_expectations(const std::filesystem::path& path, const std::set<std::string>& cases);
 
 }  // namespace narrow::conformance

@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "formats/onnx/schema.h"
+#include "formats/onnx/types.h"
 
 namespace narrow::formats::onnx {
 namespace {
@@ -21,7 +22,7 @@ struct Parts {
   std::int64_t i = 0;
   float f = 0;
   std::string s;
-  ProtoField t, g;
+  ProtoField t, g, type_proto;
   bool has_t = false, has_g = false;
   std::vector<std::int64_t> ints;
   std::vector<float> floats;
@@ -89,7 +90,9 @@ Status read_part(const ProtoField& field, Parts& parts) {
       return {};
     case attribute_field::kSparse: return bytes(AttributeType::kSparse);
     case attribute_field::kSparses: return bytes(AttributeType::kSparses);
-    case attribute_field::kTypeProto: return bytes(AttributeType::kTypeProto);
+    case attribute_field::kTypeProto:
+      parts.type_proto = field;
+      return bytes(AttributeType::kTypeProto);
     case attribute_field::kTypeProtos: return bytes(AttributeType::kTypeProtos);
     default: return {};
   }
@@ -157,9 +160,12 @@ Result<graph::Attribute> read_attribute(const ProtoField& message, Scope& scope,
       attribute.value = std::move(graphs);
       break;
     }
+    case AttributeType::kTypeProto: {
+      NARROW_TRY(attribute.value, read_type(parts.type_proto.bytes, parts.name).context(in_attribute()));
+      break;
+    }
     case AttributeType::kSparse:
     case AttributeType::kSparses:
-    case AttributeType::kTypeProto:
     case AttributeType::kTypeProtos:
       attribute.value = graph::Attribute::Foreign{std::string(message.text())};
       break;

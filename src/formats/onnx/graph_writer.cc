@@ -81,6 +81,10 @@ struct AttributeWriter {
     for (const GraphPtr& g : v) out.add_message(attribute_field::kGraphs, write_graph(*g, external));
     return AttributeType::kGraphs;
   }
+  AttributeType operator()(const graph::Type& v) const {
+    out.add_message(attribute_field::kTypeProto, write_type(v));
+    return AttributeType::kTypeProto;
+  }
   AttributeType operator()(const graph::Attribute::Foreign&) const { return AttributeType::kUndefined; }
 };
 

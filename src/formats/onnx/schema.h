@@ -50,6 +50,7 @@ enum : std::uint32_t { kName = 1, kType = 2, kDoc = 3 };
 namespace type_field {
 enum : std::uint32_t { kTensor = 1, kSequence = 4, kMap = 5, kDenotation = 6, kOpaque = 7, kSparseTensor = 8, kOptional = 9 };
 enum : std::uint32_t { kElemType = 1, kShape = 2 };        // TypeProto.Tensor
+enum : std::uint32_t { kInner = 1 };                       // TypeProto.Sequence, TypeProto.Optional
 enum : std::uint32_t { kDim = 1 };                         // TensorShapeProto
 enum : std::uint32_t { kDimValue = 1, kDimParam = 2 };     // TensorShapeProto.Dimension
 }

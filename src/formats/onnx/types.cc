@@ -13,6 +13,8 @@ using wire::ProtoField;
 using wire::ProtoReader;
 using wire::WireType;
 
+constexpr int kMaxTypeDepth = 8;  // of sequences in optionals in …
+
 struct Row {
   DType dtype;
   std::string_view name;
@@ -82,23 +84,65 @@ Result<graph::Type> read_tensor_type(const ProtoField& message, const std::strin
   return type;
 }
 
-// The element type of the tensors inside a sequence or optional, however deep; kUndefined when it cannot be told.
-DType inner_dtype(wire::ByteSpan bytes) {
-  for (int depth = 0; depth < 8; ++depth) {
-    ProtoReader reader(bytes);
-    ProtoField field;
-    bool descended = false;
-    while (!descended) {
-      const Result<bool> more = reader.next(field);
-      if (!more.ok() || !*more) return DType::kUndefined;
-      if (field.number == type_field::kElemType && field.type == WireType::kVarint) {
-        return dtype_from_onnx(field.as_int()).value_or(DType::kUndefined);
+graph::Type foreign_type(wire::ByteSpan bytes) {
+  graph::Type type;
+  type.kind = graph::TypeKind::kOther;
+  type.foreign.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return type;
+}
+
+// TypeProto.Sequence and TypeProto.Optional: what is inside, kUnknown when nothing is said.
+Result<graph::Type> read_inner_type(const ProtoField& message, const std::string& who, int depth);
+
+// A TypeProto. Types that hold something else than tensors are kept as bytes.
+Result<graph::Type> read_type(wire::ByteSpan bytes, const std::string& who, int depth) {
+  using graph::Type;
+  using graph::TypeKind;
+  Type type;
+  ProtoReader reader(bytes);
+  ProtoField field;
+  while (true) {
+    NARROW_TRY(const bool more, reader.next(field));
+    if (!more) return type;
+    switch (field.number) {
+      case type_field::kTensor: {
+        NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "tensor_type"));
+        NARROW_TRY(type, read_tensor_type(field, who));
+        break;
       }
-      descended = field.type == WireType::kBytes;
+      case type_field::kSequence:
+      case type_field::kOptional: {
+        NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "type"));
+        const bool sequence = field.number == type_field::kSequence;
+        Type inner;
+        if (depth < kMaxTypeDepth) { NARROW_TRY(inner, read_inner_type(field, who, depth + 1)); }
+        if (inner.kind == TypeKind::kTensor) type = sequence ? Type::sequence(inner) : Type::optional(inner);
+        else if (inner.kind == TypeKind::kSequence && !sequence) type = Type::optional(inner);
+        else type = foreign_type(bytes);
+        break;
+      }
+      case type_field::kMap:
+      case type_field::kOpaque:
+      case type_field::kSparseTensor:
+        NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "type"));
+        type = foreign_type(bytes);
+        break;
+      default: break;
     }
-    bytes = field.bytes;
   }
-  return DType::kUndefined;
+}
+
+Result<graph::Type> read_inner_type(const ProtoField& message, const std::string& who, int depth) {
+  graph::Type type;
+  ProtoReader reader(message);
+  ProtoField field;
+  while (true) {
+    NARROW_TRY(const bool more, reader.next(field));
+    if (!more) return type;
+    if (field.number != type_field::kInner) continue;
+    NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "elem_type"));
+    NARROW_TRY(type, read_type(field.bytes, who, depth));
+  }
 }
 
 }  // namespace
@@ -122,41 +166,18 @@ std::optional<std::int64_t> data_type_from_name(std::string_view name) {
   return std::nullopt;
 }
 
-Result<graph::Type> read_type(wire::ByteSpan bytes, const std::string& who) {
-  graph::Type type;
-  ProtoReader reader(bytes);
-  ProtoField field;
-  while (true) {
-    NARROW_TRY(const bool more, reader.next(field));
-    if (!more) break;
-    switch (field.number) {
-      case type_field::kTensor: {
-        NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "tensor_type"));
-        NARROW_TRY(type, read_tensor_type(field, who));
-        break;
-      }
-      case type_field::kSequence:
-      case type_field::kOptional:
-      case type_field::kMap:
-      case type_field::kOpaque:
-      case type_field::kSparseTensor:
-        NARROW_RETURN_IF_ERROR(wire::expect(field, WireType::kBytes, "type"));
-        type.kind = field.number == type_field::kSequence   ? graph::TypeKind::kSequence
-                    : field.number == type_field::kOptional ? graph::TypeKind::kOptional
-                                                            : graph::TypeKind::kOther;
-        if (type.kind != graph::TypeKind::kOther) type.dtype = inner_dtype(field.bytes);
-        type.foreign.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-        break;
-      default: break;
-    }
-  }
-  return type;
-}
+Result<graph::Type> read_type(wire::ByteSpan bytes, const std::string& who) { return read_type(bytes, who, 0); }
 
 wire::ProtoMessage write_type(const graph::Type& type) {
   wire::ProtoMessage message;
-  if (type.kind != graph::TypeKind::kTensor) {
+  if (type.kind == graph::TypeKind::kUnknown || type.kind == graph::TypeKind::kOther) {
     message.add_encoded(type.foreign);
+    return message;
+  }
+  if (type.kind != graph::TypeKind::kTensor) {
+    wire::ProtoMessage inner;
+    inner.add_message(type_field::kInner, write_type(type.element()));
+    message.add_message(type.kind == graph::TypeKind::kSequence ? type_field::kSequence : type_field::kOptional, inner);
     return message;
   }
   wire::ProtoMessage tensor;
