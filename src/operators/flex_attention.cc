@@ -127,11 +127,12 @@ class FlexAttentionKernel final : public Kernel {
       case DType::kBF16: std::transform(scores.begin(), scores.end(), given.mutable_data<base::BFloat16>().begin(), base::to_bfloat16); break;
       default: std::copy(scores.begin(), scores.end(), given.mutable_data<float>().begin());
     }
-    NARROW_TRY(const std::vector<Tensor> found, modifier->run(std::span<const Tensor>(&given, 1), context));
-    if (found.size() != 1 || found[0].shape() != shape) {
-      return bad_input(node_, fmt::format("{} gives {}, expected one tensor of shape {}", name, found.empty() ? "nothing" : to_string(found[0].shape()), to_string(shape)));
+    const RuntimeValue input(std::move(given));
+    NARROW_TRY(const std::vector<RuntimeValue> found, modifier->run(std::span<const RuntimeValue>(&input, 1), context));
+    if (found.size() != 1 || !found[0].is_tensor() || found[0].tensor().shape() != shape) {
+      return bad_input(node_, fmt::format("{} gives {}, expected one tensor of shape {}", name, found.empty() ? "nothing" : to_string(found[0]), to_string(shape)));
     }
-    NARROW_TRY(const FloatInput changed, FloatInput::open(found[0], name));
+    NARROW_TRY(const FloatInput changed, FloatInput::open(found[0].tensor(), name));
     std::copy_n(changed.data(), changed.size(), scores.data());
     return {};
   }

@@ -206,9 +206,10 @@ class InnerContext final : public RunContext {
  public:
   InnerContext(RunContext& outer, std::size_t inputs) : outer_(outer), inputs_(std::min(inputs, outer.input_count())) {}
   std::size_t input_count() const override { return inputs_; }
-  const Tensor& input(std::size_t i) const override {
-    static const Tensor none;
-    return i < inputs_ ? outer_.input(i) : none;
+  const Tensor& input(std::size_t i) const override { return value(i).tensor(); }
+  const RuntimeValue& value(std::size_t i) const override {
+    static const RuntimeValue none;
+    return i < inputs_ ? outer_.value(i) : none;
   }
   Result<Tensor*> output(std::size_t i, DType dtype, std::span<const std::int64_t> shape) override {
     NARROW_TRY(Tensor * made, outer_.output(i, dtype, shape));
@@ -216,8 +217,9 @@ class InnerContext final : public RunContext {
     return made;
   }
   void set_output(std::size_t i, Tensor tensor) override { outer_.set_output(i, std::move(tensor)); }
+  void set_value(std::size_t i, RuntimeValue value) override { outer_.set_value(i, std::move(value)); }
   bool wants_output(std::size_t i) const override { return outer_.wants_output(i); }
-  const Tensor* captured(std::string_view name) const override { return outer_.captured(name); }
+  const RuntimeValue* captured(std::string_view name) const override { return outer_.captured(name); }
   base::ThreadPool& pool() override { return outer_.pool(); }
   Tensor* made() const { return made_; }
 
