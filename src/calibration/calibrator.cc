@@ -19,8 +19,9 @@
 namespace narrow::calibration {
 namespace {
 
-// Samples between two points where all threads meet and their summaries are appended in order. Bounds the summaries kept.
-constexpr std::size_t kChunk = 64;
+// Samples between two points where all threads meet and their summaries are appended in order. Bounds the summaries
+// kept, which are larger where channel sums are among them.
+constexpr std::size_t kChunk = 64, kChunkWithChannels = 16;
 
 struct SampleRecord {
   std::string name;
@@ -60,11 +61,12 @@ class Calibration {
     base::ThreadPool pool(threads);
     std::vector<Worker> workers(static_cast<std::size_t>(threads));
     std::vector<ValueStatistics> statistics(values_.size());
-    std::vector<SampleRecord> records(std::min(kChunk, samples));
+    const std::size_t chunk = options_.channel_axes.empty() ? kChunk : std::max<std::size_t>(kChunkWithChannels, workers.size());
+    std::vector<SampleRecord> records(std::min(chunk, samples));
     std::mutex progress_mutex;
     std::size_t done = 0;
-    for (std::size_t first = 0; first < samples; first += kChunk) {
-      const std::size_t count = std::min(kChunk, samples - first);
+    for (std::size_t first = 0; first < samples; first += chunk) {
+      const std::size_t count = std::min(chunk, samples - first);
       std::atomic<bool> failed{false};
       pool.parallel_for(count, [&](std::size_t i, int w) {
         if (failed) return;
@@ -111,6 +113,9 @@ class Calibration {
       const graph::ValueId id = running_.find_value(twin == twins.end() ? name : twin->second);
       if (id == graph::kNoValue) return internal_error(fmt::format("calibration: '{}' was optimized away", name));
       slot_.emplace(id, i);
+      const auto axis = options_.channel_axes.find(name);
+      // A twin of another name holds its channels last (passes/assign_layout.cc).
+      axes_.push_back(axis == options_.channel_axes.end() ? kNoChannels : twin == twins.end() ? axis->second : kLastAxis);
       tapped_.push_back(id);
     }
     return {};
@@ -139,11 +144,13 @@ class Calibration {
       if (slot == slot_.end()) return {};
       AdaptiveHistogram* histogram = histograms_ ? &worker.histograms[slot->second] : nullptr;
       SampleSummary& summary = worker.record->values[slot->second];
-      if (tensor.dtype() == DType::kF32) {
-        observe(tensor.data<float>(), summary, histogram, worker.tables);
-      } else {
-        observe(tensor.to_float(), summary, histogram, worker.tables);
-      }
+      const auto see = [&](std::span<const float> values) {
+        observe(values, summary, histogram, worker.tables);
+        const int axis = axes_[slot->second] == kLastAxis ? tensor.rank() - 1 : axes_[slot->second];
+        if (axis >= 0 && axis < tensor.rank()) add_channels(values, tensor.shape(), axis, summary.channel_sums);
+      };
+      if (tensor.dtype() == DType::kF32) see(tensor.data<float>());
+      else see(tensor.to_float());
       return {};
     };
     NARROW_TRY(worker.session, runtime::Session::create(running_, std::move(options)));
@@ -165,8 +172,11 @@ class Calibration {
   const CalibrateOptions& options_;
   bool histograms_;
   std::vector<graph::ValueId> values_;                      // in graph_
+  static constexpr int kNoChannels = -1, kLastAxis = -2;
+
   graph::Graph running_;
   std::vector<graph::ValueId> tapped_;                      // in running_, parallel to values_
+  std::vector<int> axes_;                                   // of the channels in running_, parallel to values_
   std::unordered_map<graph::ValueId, std::size_t> slot_;    // from a value of running_ to its place
 };
 

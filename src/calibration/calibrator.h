@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace narrow::calibration {
 struct CalibrateOptions {
   std::string observer = "min_max";        // decides whether histograms are kept
   std::vector<std::string> values;         // by name; graph inputs allowed
+  std::map<std::string, int> channel_axes; // of `values`: those whose channel means are kept, with the axis of the channels
   std::size_t samples = 0;                 // 0: the whole data set
   int threads = 1;
   int histogram_bins = 2048;

@@ -6,6 +6,8 @@
 #include <limits>
 #include <random>
 
+#include "calibration/value_observer.h"
+
 namespace narrow::calibration {
 namespace {
 
@@ -86,6 +88,31 @@ TEST(Calibrator, AddsUpWhatTheSamplesHold) {
   std::uint64_t counted = 0;
   for (std::uint64_t c : y->histogram.counts) counted += c;
   EXPECT_EQ(counted, want.count);
+}
+
+TEST(Calibrator, KeepsChannelMeansOfTheAxisAsked) {
+  std::vector<float> x(2 * 3 * 70);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 11) - 2.5f * static_cast<float>(i % 3);
+  for (const auto& [shape, axis] : std::vector<std::pair<Shape, int>>{{{2, 3, 70}, 0}, {{2, 3, 70}, 1}, {{2, 70, 3}, 2}, {{420}, 0}, {{1, 420, 1}, 1}}) {
+    std::vector<double> sums, want(static_cast<std::size_t>(shape[axis]));
+    std::int64_t inner = 1;
+    for (std::size_t i = static_cast<std::size_t>(axis) + 1; i < shape.size(); ++i) inner *= shape[i];
+    for (std::size_t i = 0; i < x.size(); ++i) want[i / static_cast<std::size_t>(inner) % want.size()] += x[i];
+    add_channels(x, shape, axis, sums);
+    ASSERT_EQ(sums.size(), want.size());
+    for (std::size_t c = 0; c < want.size(); ++c) EXPECT_NEAR(sums[c], want[c], 1e-3) << "axis " << axis << " channel " << c;
+  }
+  // Over samples of different lengths the channels of axis 0 stay comparable, those of axis 1 do not.
+  CalibrateOptions o = options(2, "min_max");
+  o.channel_axes = {{"x", 0}, {"y", 1}};
+  const auto table = calibrate(identity(), Numbers(40), o);
+  ASSERT_TRUE(table.ok()) << table.error().to_string();
+  ASSERT_EQ(table->find("x")->channel_means().size(), 1u);
+  EXPECT_NEAR(table->find("x")->channel_means()[0], table->find("x")->sum / static_cast<double>(table->find("x")->count), 1e-4);
+  EXPECT_TRUE(table->find("y")->channel_means().empty());
+  const auto spoilt = calibrate(identity(), Numbers(40, 7), o);
+  ASSERT_TRUE(spoilt.ok());
+  EXPECT_TRUE(spoilt->find("x")->channel_means().empty());
 }
 
 TEST(Calibrator, TheNumberOfThreadsDoesNotMatter) {

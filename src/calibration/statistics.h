@@ -28,6 +28,16 @@ struct ValueStatistics {
   double sum = 0, sum_squares = 0;
   Histogram histogram;               // empty unless the observer needs it or the report wants it
   std::string first_non_finite;      // the sample where one was first seen
+  std::vector<double> channel_sums;  // empty unless asked for, or when the number of channels changed between samples
+  bool channels_differ = false;
+
+  // Mean of each channel; empty when it is not known (see channel_sums) or a NaN or infinity spoilt it.
+  std::vector<double> channel_means() const {
+    if (channel_sums.empty() || count == 0 || non_finite > 0) return {};
+    std::vector<double> means = channel_sums;
+    for (double& mean : means) mean /= static_cast<double>(count) / static_cast<double>(channel_sums.size());
+    return means;
+  }
 };
 
 struct CalibrationTable {

@@ -44,10 +44,49 @@ void observe(std::span<const float> values, SampleSummary& summary, AdaptiveHist
   }
 }
 
+void add_channels(std::span<const float> values, const Shape& shape, int axis, std::vector<double>& sums) {
+  std::int64_t outer = 1, inner = 1;
+  for (int i = 0; i < static_cast<int>(shape.size()); ++i) {
+    if (i < axis) outer *= shape[i];
+    if (i > axis) inner *= shape[i];
+  }
+  const std::int64_t channels = shape[axis];
+  sums.resize(static_cast<std::size_t>(channels), 0.0);
+  if (values.empty()) return;
+  const float* x = values.data();
+  if (inner == 1) {
+    // Rows of channels: summed in floats for a while, so that the loop runs in vectors, then in doubles.
+    constexpr std::int64_t kRows = 64;
+    std::vector<float> some(static_cast<std::size_t>(channels));
+    for (std::int64_t row = 0; row < outer; row += kRows) {
+      std::fill(some.begin(), some.end(), 0.0f);
+      for (std::int64_t r = row; r < std::min(outer, row + kRows); ++r, x += channels) {
+        for (std::int64_t c = 0; c < channels; ++c) some[static_cast<std::size_t>(c)] += x[c];
+      }
+      for (std::int64_t c = 0; c < channels; ++c) sums[static_cast<std::size_t>(c)] += some[static_cast<std::size_t>(c)];
+    }
+    return;
+  }
+  const ScanKernel& kernel = scan_kernel();
+  for (std::int64_t o = 0; o < outer; ++o) {
+    for (std::int64_t c = 0; c < channels; ++c, x += inner) {
+      const ScanResult scan = kernel.scan(x, static_cast<std::size_t>(inner));
+      sums[static_cast<std::size_t>(c)] += scan.finite ? scan.sum : 0;
+    }
+  }
+}
+
 void append(ValueStatistics& statistics, const SampleSummary& summary, double constant, const std::string& sample_name) {
   if (summary.non_finite != 0 && statistics.non_finite == 0) statistics.first_non_finite = sample_name;
   statistics.non_finite += summary.non_finite;
   if (summary.count == 0) return;
+  if (statistics.count != 0 && statistics.channel_sums.size() != summary.channel_sums.size()) statistics.channels_differ = true;
+  if (statistics.channels_differ) {
+    statistics.channel_sums.clear();
+  } else {
+    statistics.channel_sums.resize(summary.channel_sums.size(), 0.0);
+    for (std::size_t c = 0; c < summary.channel_sums.size(); ++c) statistics.channel_sums[c] += summary.channel_sums[c];
+  }
   const Range range{summary.min, summary.max};
   if (statistics.count == 0) {
     statistics.seen = statistics.moving_average = range;

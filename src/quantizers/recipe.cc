@@ -76,6 +76,7 @@ constexpr Key<Recipe> kRecipeKeys[] = {
     {"activation_type", [](const toml::node& n, Recipe& r) { return read_dtype(n, r.activation_type); }},
     {"keep_io_float", [](const toml::node& n, Recipe& r) { return read_flag(n, r.keep_io_float); }},
     {"reduce_range", [](const toml::node& n, Recipe& r) { return read_flag(n, r.reduce_range); }},
+    {"bias_correction", [](const toml::node& n, Recipe& r) { return read_flag(n, r.bias_correction); }},
     {"compress_weights", [](const toml::node& n, Recipe& r) { return read_flag(n, r.compress_weights); }},
     {"samples", [](const toml::node& n, Recipe& r) { return read_count(n, r.samples); }},
     {"seed", [](const toml::node& n, Recipe& r) { return read_count(n, r.seed); }},
@@ -162,8 +163,8 @@ std::string to_toml(const Recipe& recipe) {
                      recipe.per_channel);
   if (recipe.symmetric_activations) out += fmt::format("symmetric_activations = {}\n", *recipe.symmetric_activations);
   if (recipe.activation_type) out += fmt::format("activation_type = \"{}\"\n", to_string(*recipe.activation_type));
-  out += fmt::format("keep_io_float = {}\nreduce_range = {}\ncompress_weights = {}\nsamples = {}\nseed = {}\n",
-                     recipe.keep_io_float, recipe.reduce_range, recipe.compress_weights, recipe.samples, recipe.seed);
+  out += fmt::format("keep_io_float = {}\nreduce_range = {}\nbias_correction = {}\ncompress_weights = {}\nsamples = {}\nseed = {}\n",
+                     recipe.keep_io_float, recipe.reduce_range, recipe.bias_correction, recipe.compress_weights, recipe.samples, recipe.seed);
   if (!recipe.preprocess.empty()) out += fmt::format("preprocess = {}\n", quoted(recipe.preprocess));
   for (const Rule& rule : recipe.rules) {
     out += fmt::format("\n[[rule]]\nname = {}\nop_type = {}\n", quoted(rule.name_pattern), quoted(rule.op_type));

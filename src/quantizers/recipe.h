@@ -33,6 +33,7 @@ struct Recipe {
   std::optional<DType> activation_type;       // default: the target's
   bool keep_io_float = true;                  // fp16/bf16: inputs and outputs stay f32
   bool reduce_range = false;                  // 7-bit weights: x86 without VNNI saturates u8 x s8 sums at 16 bits
+  bool bias_correction = true;                // static: biases take back the mean shift that rounded weights cause
   bool compress_weights = false;              // dynamic: layers without an integer form keep their weights as s8 all the same
   std::uint64_t samples = 0;                  // calibration size, 0: all
   std::uint64_t seed = 0;

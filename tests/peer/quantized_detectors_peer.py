@@ -224,4 +224,5 @@ def main():
     check(not failed, f"failed: {', '.join(failed)}")
 
 
-main()
+if __name__ == "__main__":
+    main()

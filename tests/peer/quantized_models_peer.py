@@ -161,4 +161,5 @@ def main():
             speech(work, method)
 
 
-main()
+if __name__ == "__main__":
+    main()

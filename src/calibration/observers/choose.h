@@ -42,8 +42,13 @@ class Cumulative {
   std::vector<Moments> sums_;  // below the start of each cell, and in all
 };
 
+// How much dearer a squared error is that clipping makes than one that rounding makes. Rounding errors have either sign
+// and average out in the sums of the next layer; clipped values all err towards zero, together. The factor is measured
+// (docs/decisions/0003-clipping-weight-and-bias-correction.md).
+inline constexpr double kClippingWeight = 3;
+
 // Expected squared error of quantizing the values on the grid that covers [low, high]: uniform rounding error inside,
-// the squared distance to the outermost codes outside.
+// kClippingWeight times the squared distance to the outermost codes outside.
 double expected_error(const Cumulative& values, double low, double high, const encodings::AffineGrid& grid);
 
 }  // namespace narrow::calibration

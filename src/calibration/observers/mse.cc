@@ -18,7 +18,8 @@ double expected_error(const Cumulative& values, double low, double high, const e
   const Cumulative::Moments below = values.below(bottom), above = values.total() - values.below(top);
   const auto distance = [](const Cumulative::Moments& m, double to) { return m.second - 2 * to * m.first + to * to * m.count; };
   const double inside = values.total().count - below.count - above.count;
-  return std::max(0.0, distance(below, bottom)) + std::max(0.0, distance(above, top)) + inside * scale * scale / 12;
+  const double clipped = std::max(0.0, distance(below, bottom)) + std::max(0.0, distance(above, top));
+  return kClippingWeight * clipped + inside * scale * scale / 12;
 }
 
 Range choose_mse(const ValueStatistics& statistics, const ObserverOptions& options) {

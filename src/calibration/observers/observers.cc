@@ -13,7 +13,7 @@ std::span<const Observer> observers() {
       {"moving_average", "average of the samples' minima and maxima, recent samples weigh more", false, choose_moving_average},
       {"percentile", "all but the outermost share of the values", true, choose_percentile},
       {"entropy", "clips where the quantized distribution loses the least information (KL divergence)", true, choose_entropy},
-      {"mse", "clips where the expected squared quantization error is smallest", true, choose_mse},
+      {"mse", "clips where the expected squared error is smallest, clipped values counting three times", true, choose_mse},
   };
   return kObservers;
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "calibration/observers/choose.h"
 #include "calibration/value_observer.h"
 
 namespace narrow::calibration {
@@ -52,12 +53,13 @@ Range choose(std::string_view name, const ValueStatistics& statistics, const enc
   return (*find_observer(name))->choose(statistics, {percentile, grid});
 }
 
-double squared_error(const std::vector<float>& x, const Range& range, const encodings::AffineGrid& grid) {
+// Mean squared error of quantizing x; values outside the grid by more than a rounding count `clipped` times.
+double squared_error(const std::vector<float>& x, const Range& range, const encodings::AffineGrid& grid, double clipped = 1) {
   const auto params = encodings::affine_params(range.min, range.max, grid);
   double sum = 0;
   for (float v : x) {
     const double d = v - encodings::dequantize_one(encodings::quantize_one(v, params, grid), params);
-    sum += d * d;
+    sum += d * d * (std::abs(d) > 0.5001 * params.scale ? clipped : 1);
   }
   return sum / static_cast<double>(x.size());
 }
@@ -150,12 +152,12 @@ TEST(Observers, MseIsNearTheBestRange) {
   for (const auto& x : {gaussian(), laplace(), relu(gaussian()), relu(laplace()), outlier}) {
     const ValueStatistics s = observed(x);
     for (const auto& grid : {kU8, kS8Symmetric, encodings::AffineGrid{0, 15, false}}) {
-      const double found = squared_error(x, choose("mse", s, grid), grid);
-      double best = squared_error(x, s.seen, grid);
+      const double found = squared_error(x, choose("mse", s, grid), grid, kClippingWeight);
+      double best = squared_error(x, s.seen, grid, kClippingWeight);
       EXPECT_LE(found, best * 1.01);
       for (int i = 1; i <= 40; ++i) {
         const float share = static_cast<float>(i) / 40;
-        best = std::min(best, squared_error(x, {s.seen.min * share, s.seen.max * share}, grid));
+        best = std::min(best, squared_error(x, {s.seen.min * share, s.seen.max * share}, grid, kClippingWeight));
       }
       EXPECT_LE(found, best * 1.03) << "grid " << grid.quant_max << " range " << choose("mse", s, grid).max;
     }
@@ -163,10 +165,11 @@ TEST(Observers, MseIsNearTheBestRange) {
 }
 
 TEST(Observers, MseClipsAFourBitGridHard) {
-  // The optimal clipping of a unit Gaussian at 4 bits symmetric is about 2.5 to 2.7 (Banner et al. 2019 give 2.55).
+  // For the plain squared error the optimum of a unit Gaussian at 4 bits symmetric is about 2.55 (Banner et al. 2019);
+  // clipped values counting three times move it outwards.
   const Range r = choose("mse", observed(gaussian()), {-8, 7, true});
-  EXPECT_GT(r.max, 2.2);
-  EXPECT_LT(r.max, 3.0);
+  EXPECT_GT(r.max, 2.55);
+  EXPECT_LT(r.max, 3.3);
 }
 
 // The divergence as the definition says it: clip, quantize to levels, spread over the filled cells, sum p log(p / q).

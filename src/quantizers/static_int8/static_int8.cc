@@ -10,6 +10,7 @@
 #include "passes/passes.h"
 #include "passes/qdq_to_qoperator.h"
 #include "quantizers/preparation.h"
+#include "quantizers/static_int8/bias_correction.h"
 #include "quantizers/static_int8/parameters.h"
 #include "quantizers/static_int8/plan.h"
 #include "quantizers/static_int8/saturation.h"
@@ -169,6 +170,7 @@ Result<Outcome> quantize_static(const Request& request) {
   calibration::CalibrateOptions options;
   options.observer = recipe.observer;
   options.values = wish.calibrated(graph);
+  if (recipe.bias_correction) options.channel_axes = static_int8::correction_inputs(graph, wish);
   options.samples = recipe.samples;
   options.threads = request.threads;
   for (const Rule& rule : recipe.rules) options.always_histogram = options.always_histogram || rule.observer.has_value();
@@ -178,7 +180,8 @@ Result<Outcome> quantize_static(const Request& request) {
   NARROW_TRY(const Observed observed, observe(graph, wish, outcome.calibration, recipe, outcome.warnings));
   NARROW_TRY(const Plan plan, static_int8::make_plan(graph, *target, recipe, &observed));
   NARROW_RETURN_IF_ERROR(something_to_do(graph, plan));
-  const passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, observed.ranges, outcome.warnings);
+  passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, observed.ranges, outcome.warnings);
+  if (recipe.bias_correction) static_int8::correct_biases(graph, plan, outcome.calibration, parameters);
   outcome.layers = decisions_for(request.model->graph, decide(graph, plan, parameters));
 
   drop_folded(graph, plan);
