@@ -40,11 +40,13 @@ def shared(path):
 
 
 def narrow(*arguments, exit_code=0):
-    """Runs the command line; returns its standard output, or with --json the parsed object."""
+    """Runs the command line; returns its standard output, or with --json the parsed object. exit_code: what it must end
+    with, one number or several."""
     binary = os.environ.get("NARROW_BIN") or SOURCE / "build" / "dev" / "bin" / "narrow"
     command = [str(binary), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
-    check(done.returncode == exit_code,
+    allowed = exit_code if isinstance(exit_code, tuple) else (exit_code,)
+    check(done.returncode in allowed,
           f"{' '.join(command)}\nexited {done.returncode}, expected {exit_code}\n{done.stdout}\n{done.stderr}")
     return json.loads(done.stdout) if "--json" in command else done.stdout
 

@@ -20,9 +20,22 @@ float ConvolutionActivation::operator()(float v) const {
   return v;
 }
 
+namespace {
+
+// Whether some output's window holds nothing but padding.
+bool has_empty_window(const ConvolutionProblem& problem) {
+  return std::any_of(problem.axes.begin(), problem.axes.end(), [](const Window& axis) {
+    return axis.pad_begin >= axis.extent() || (axis.out - 1) * axis.stride - axis.pad_begin >= axis.in;
+  });
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Convolution>> Convolution::create(const ConvolutionProblem& problem, const float* weights,
                                                          int threads) {
   if (base::effective_isa() == base::Isa::kScalar) return make_reference_convolution(problem, weights);
+  // oneDNN 2.6 does not add the residual there.
+  if (problem.has_residual && !problem.transposed && has_empty_window(problem)) return make_reference_convolution(problem, weights);
   auto onednn = make_onednn_convolution(problem, weights, threads);
   if (onednn.ok() || onednn.error().code() == ErrorCode::kResourceExhausted) return onednn;
   return make_reference_convolution(problem, weights);

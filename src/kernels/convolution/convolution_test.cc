@@ -52,5 +52,29 @@ TEST(OnednnConvolution, RunsOnAThreadThatDidNotMakeIt) {
   }
 }
 
+// Pads as wide as the kernel and wider leave outputs that see no input: there bias, residual and activation still count.
+TEST(Convolution, AddsTheResidualWhereAWindowHoldsOnlyPadding) {
+  for (const bool channels_last : {false, true}) {
+    for (const std::int64_t kernel : {1, 2, 3}) {
+      for (const std::int64_t pad : {0, 1, 2, 4}) {
+        ConvolutionProblem p = square(4, 6, 5, kernel, 1, 1, channels_last);
+        p.axes.assign(2, Window{5, 5 + 2 * pad - kernel + 1, kernel, 1, 1, pad, pad});
+        p.has_bias = p.has_residual = true;
+        p.activation.kind = ConvolutionActivation::Kind::kTanh;
+        const std::size_t count = 6 * p.axes[0].out * p.axes[1].out;
+        const auto source = random_values(4 * 25, 1), weights = random_values(6 * 4 * kernel * kernel, 2), bias = random_values(6, 3), residual = random_values(count, 4);
+        std::vector<float> expected(count), found(count);
+        base::ThreadPool pool(1);
+        const auto reference = make_reference_convolution(p, weights.data());
+        const auto made = Convolution::create(p, weights.data(), 1);
+        ASSERT_TRUE(reference.ok() && made.ok());
+        ASSERT_TRUE((*reference)->run({source.data(), weights.data(), bias.data(), residual.data(), expected.data()}, pool).ok());
+        ASSERT_TRUE((*made)->run({source.data(), weights.data(), bias.data(), residual.data(), found.data()}, pool).ok());
+        for (std::size_t i = 0; i < count; ++i) ASSERT_NEAR(expected[i], found[i], 1e-4) << (*made)->describe() << " kernel " << kernel << " pad " << pad << " at " << i;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace narrow::kernels
