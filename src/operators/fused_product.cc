@@ -260,22 +260,13 @@ class FusedKernel final : public Kernel {
     NARROW_RETURN_IF_ERROR(product_->run(inner));
     Tensor* y = inner.made();
     if (y == nullptr) return internal_error(fmt::format("{}: the product made no output", where(node_)));
-    if (y->dtype() != DType::kF32) return dtype_error(node_, y->dtype());
-    float* data = y->mutable_data<float>().data();
-    const float* added = nullptr;
-    if (context.has_input(kProductInputs)) {
-      const Tensor& sum = context.input(kProductInputs);
-      if (sum.shape() != y->shape() || sum.dtype() != y->dtype()) {
-        return invalid_argument(fmt::format("{}: input {} is {}{}, expected f32{}", where(node_), kProductInputs, to_string(sum.dtype()), to_string(sum.shape()), to_string(y->shape())));
-      }
-      added = sum.data<float>().data();
+    const Tensor* sum = context.has_input(kProductInputs) ? &context.input(kProductInputs) : nullptr;
+    if (sum != nullptr && (sum->shape() != y->shape() || sum->dtype() != y->dtype())) {
+      return invalid_argument(fmt::format("{}: input {} is {}{}, expected {}{}", where(node_), kProductInputs, to_string(sum->dtype()), to_string(sum->shape()), to_string(y->dtype()),
+                                          to_string(y->shape())));
     }
-    parallel_ranges(context.pool(), y->size(), [&](std::int64_t begin, std::int64_t end) {
-      if (added != nullptr) {
-        for (std::int64_t i = begin; i < end; ++i) data[i] += added[i];
-      }
-      activation_.apply(data + begin, end - begin);
-    }, 4);
+    const bool known = dispatch(FloatList{}, y->dtype(), [&]<typename T>() { finish<T>(pointer<T>(*y), sum == nullptr ? nullptr : pointer<T>(*sum), y->size(), context.pool()); });
+    if (!known) return dtype_error(node_, y->dtype());
     return {};
   }
 
@@ -283,6 +274,25 @@ class FusedKernel final : public Kernel {
 
  private:
   static constexpr std::size_t kProductInputs = 3;
+  static constexpr std::int64_t kPiece = 1024;
+
+  // y = activation(y + sum), in f32 whatever T.
+  template <typename T>
+  void finish(T* y, const T* sum, std::int64_t count, base::ThreadPool& pool) const {
+    parallel_ranges(pool, count, [&](std::int64_t begin, std::int64_t end) {
+      float piece[kPiece];
+      for (std::int64_t at = begin; at < end; at += kPiece) {
+        const std::int64_t n = std::min(kPiece, end - at);
+        for (std::int64_t i = 0; i < n; ++i) piece[i] = static_cast<float>(load(y[at + i]));
+        if (sum != nullptr) {
+          for (std::int64_t i = 0; i < n; ++i) piece[i] += static_cast<float>(load(sum[at + i]));
+        }
+        activation_.apply(piece, n);
+        for (std::int64_t i = 0; i < n; ++i) y[at + i] = store<T>(static_cast<Compute<T>>(piece[i]));
+      }
+    }, 4);
+  }
+
   Node node_;
   Activation activation_;
   std::unique_ptr<Kernel> product_;

@@ -228,6 +228,12 @@ TEST(FusedProducts, ConvolutionAddsItsFourthInput) {
   std::vector<double> expected;
   for (std::int64_t i = 0; i < plain.size(); ++i) expected.push_back(std::clamp(plain.at_as_double(i) + z.at_as_double(i), -0.5, 0.75));
   expect_near(expected, y->front(), 1e-5);
+  const auto half = [](const Tensor& from) { return fill(DType::kF16, from.shape(), [&](std::int64_t i) { return from.at_as_double(i); }); };
+  const auto in_half = run_microsoft("FusedConv", {half(x), half(w), half(b), half(z)}, {{"activation", std::string("Clip")}, {"activation_params", std::vector<float>{-0.5f, 0.75f}}});
+  ASSERT_TRUE(in_half.ok()) << in_half.error().to_string();
+  EXPECT_EQ(in_half->front().dtype(), DType::kF16);
+  expect_near(expected, in_half->front(), 2e-2);
+  expect_refused(run_microsoft("FusedConv", {x, w, b, half(z)}, {{"activation", std::string("Relu")}}), "input 3");
   expect_refused(run_microsoft("FusedConv", {x, w, b, t({1, 3, 1, 1})}, {{"activation", std::string("Relu")}}), "input 3");
   expect_refused(run_microsoft("FusedConv", {x, t({3, 3, 3, 3})}, {{"activation", std::string("Relu")}}), "channels");
 }

@@ -76,7 +76,10 @@ class Unfuser {
     const auto it = std::find_if(std::begin(kActivations), std::end(kActivations), [&](const ActivationRow& row) { return row.name == name; });
     return it == std::end(kActivations) ? nullptr : it;
   }
-  static bool has_known_activation(const Node& node) { return find_activation(node) != nullptr && node.outputs.size() == 1; }
+  // In f32, the type that the parameters are given in.
+  bool has_known_activation(const Node& node) const {
+    return find_activation(node) != nullptr && node.outputs.size() == 1 && node.outputs[0] != kNoValue && graph_.value(node.outputs[0]).type.dtype == DType::kF32;
+  }
 
   // The parameter at this place of the list, or of the attribute that FusedGemm has in its stead.
   static std::optional<float> parameter(const Node& node, const ActivationRow& row, std::size_t i) {

@@ -54,7 +54,9 @@ def difference(expected, found):
         return 0.0
     expected, found = expected.astype(np.float64), found.astype(np.float64)
     check(bool((np.isnan(expected) == np.isnan(found)).all()), "NaN in different places")
-    return float(np.nanmax(np.abs(expected - found)) / max(np.nanmax(np.abs(expected)), 1e-6))
+    equal = expected == found  # infinities too
+    top = np.nanmax(np.abs(expected[np.isfinite(expected)]), initial=1e-6)
+    return float(np.nanmax(np.where(equal, 0, np.abs(expected - found))) / top)
 
 
 def compare(case, folder):
@@ -145,7 +147,7 @@ def main():
         compared, worst, refusals = 0, 0.0, {}
         for seed in range(times):
             r = np.random.default_rng([zlib.crc32(make.__name__.encode()), seed])
-            case = make(r)
+            case = make(r) if seed % 6 != 5 else contrib_cases.halved(make(r))
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     found, refusal = compare(case, folder)
