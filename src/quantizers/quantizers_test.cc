@@ -149,6 +149,49 @@ TEST(Half, ConvertsWeightsAndKeepsInputsAndOutputs) {
   }
 }
 
+// A transformer block as ONNX Runtime's optimizer writes it.
+Model fused_block() {
+  ModelBuilder b;
+  const ValueId x = b.input("x", {2, 6, 32});
+  const auto microsoft = [&](const char* op, const char* name, std::vector<ValueId> inputs, const Attributes& attributes = {}) {
+    const ValueId y = b.node(op, name, std::move(inputs), attributes);
+    b.graph().nodes.back().domain = "com.microsoft";
+    return y;
+  };
+  const ValueId attended = microsoft("Attention", "attention", {x, b.weight("qkv", {32, 96}), b.weight("qkv_bias", {96}, 2)}, {{"num_heads", std::int64_t{4}}});
+  const ValueId sum = microsoft("SkipLayerNormalization", "norm", {attended, x, b.weight("gamma", {32}, 3)}, {{"epsilon", 1e-5f}});
+  const ValueId up = b.node("MatMul", "up", {sum, b.weight("wide", {32, 64}, 4)});
+  const ValueId active = microsoft("BiasGelu", "gelu", {up, b.weight("bias", {64}, 5)});
+  return b.finish({b.node("MatMul", "down", {active, b.weight("tall", {64, 32}, 6)})});
+}
+
+TEST(FusedTransformer, LosesItsWeightsToEveryMethod) {
+  const Model model = fused_block();
+  const RandomData data(model.graph, 16);
+  for (const char* method : {"static", "dynamic", "fp16"}) {
+    SCOPED_TRACE(method);
+    Recipe recipe;
+    recipe.method = method;
+    const bool half = recipe.method == "fp16";
+    const Result<Outcome> outcome = quantize(model, recipe, recipe.method == "static" ? &data : nullptr);
+    ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+    const Graph& graph = outcome->model.graph;
+    EXPECT_EQ(count_ops(graph, "MultiHeadAttention"), 1);
+    for (const char* fused : {"attention", "norm", "gelu"}) {
+      const LayerDecision* layer = find_layer(*outcome, fused);
+      EXPECT_EQ(layer->decision, half ? Decision::kConverted : Decision::kFloat) << fused;
+      EXPECT_TRUE(half || !layer->reason.empty()) << fused;
+    }
+    for (const graph::Value& value : graph.values) {
+      EXPECT_TRUE(!value.constant || value.constant->rank() < 2 || value.constant->dtype() != DType::kF32) << value.name << " stayed f32";
+    }
+    const auto expected = run_model(model.graph, *data.read(0)), found = run_model(graph, *data.read(0));
+    ASSERT_TRUE(expected.ok()) << expected.error().to_string();
+    ASSERT_TRUE(found.ok()) << found.error().to_string();
+    EXPECT_LT(relative_error((*expected)[0], (*found)[0]), half ? 0.01 : 0.1);
+  }
+}
+
 TEST(Half, KeepsLayersBeyondTheRangeOfHalf) {
   ModelBuilder b;
   Tensor w = random_tensor({8, 4, 1, 1}, 1);

@@ -26,6 +26,19 @@ constexpr std::int64_t kOnnxFloat = 1, kOnnxHalf = 10;
 constexpr std::string_view kBlocked[] = {"NonMaxSuppression", "Range", "CumSum", "RoiAlign", "MelWeightMatrix", "Upsample",
                                          "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"};
 
+// com.microsoft's operators whose float inputs and outputs may all be f16.
+constexpr std::string_view kMicrosoftInHalf[] = {"Attention", "BiasGelu", "BiasSplitGelu", "EmbedLayerNormalization", "FastGelu", "FusedMatMul", "Gelu",
+                                                 "GroupQueryAttention", "MultiHeadAttention", "QuickGelu", "RotaryEmbedding", "SkipLayerNormalization",
+                                                 "SkipSimplifiedLayerNormalization"};
+
+bool knows_in_half(const Node& node) {
+  if (node.domain.empty()) return operators::find_operator("", node.op_type) != nullptr;
+  const bool listed = std::find(std::begin(kMicrosoftInHalf), std::end(kMicrosoftInHalf), node.op_type) != std::end(kMicrosoftInHalf);
+  // The moments that SkipLayerNormalization can give are f32.
+  const bool moments = node.op_type.starts_with("Skip") && (node.output(1) != kNoValue || node.output(2) != kNoValue);
+  return node.domain == "com.microsoft" && listed && !moments;
+}
+
 // Inputs that stay f32 whatever the operator computes in.
 bool always_f32(const Node& node, std::size_t i) { return node.op_type == "Resize" && (i == 1 || i == 2); }
 
@@ -51,7 +64,7 @@ Tensor to_half(const Tensor& tensor, DType half) {
 std::string Converter::why_float(const Node& node) const {
   if (std::string excluded = excluded_by(recipe_, node.name, node.op_type); !excluded.empty()) return excluded;
   if (has_subgraph(node)) return fmt::format("{} passes values on; its bodies are converted inside", node.op_type);
-  if (!node.domain.empty() || operators::find_operator("", node.op_type) == nullptr) return fmt::format("narrow does not know the operator {}", node.op_type);
+  if (!knows_in_half(node)) return fmt::format("narrow does not know the operator {}{} in f16", node.domain.empty() ? "" : node.domain + "::", node.op_type);
   if (std::find(std::begin(kBlocked), std::end(kBlocked), node.op_type) != std::end(kBlocked)) return fmt::format("{} is kept in f32", node.op_type);
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     const Tensor* tensor = node.inputs[i] == kNoValue || always_f32(node, i) ? nullptr : graph_.constant(node.inputs[i]);
