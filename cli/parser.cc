@@ -88,6 +88,7 @@ CLI::Option* add_data(Parser& parser, DataFlags& flags, const std::string& what)
                           "Preset-size (imagenet-224, caffe-bgr-227, rgb-255-224, tf-224, none) or a list "
                           "(resize=256,crop=227,order=bgr,mean=104/117/123,std=1/1/1,scale=1,layout=nchw)");
   parser.app().add_option("--labels", flags.labels, "Another labels.tsv than the folder's");
+  parser.app().add_option("--tokenizer", flags.tokenizer, "tokenizer.json, for text (default: the one beside the model)");
   return data;
 }
 

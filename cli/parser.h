@@ -46,7 +46,7 @@ void add_common(Parser& parser, Common& common);
 
 // How data are read.
 struct DataFlags {
-  std::string path, preprocess, labels;
+  std::string path, preprocess, labels, tokenizer;
   std::uint64_t samples = 0;
 };
 CLI::Option* add_data(Parser& parser, DataFlags& flags, const std::string& what);

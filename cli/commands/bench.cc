@@ -76,6 +76,7 @@ int bench_command(const Arguments& arguments) {
   options.seed = common.seed;
   options.data = data.path;
   options.preprocess = data.preprocess;
+  options.tokenizer = data.tokenizer;
   for (const std::string& text : shapes) {
     auto assignment = parse_assignment(text, "--shape");
     if (!assignment.ok()) return fail(assignment.error());

@@ -24,7 +24,7 @@ std::string percent_text(const std::optional<double>& value) { return value ? fm
 
 void print_models(const Report& report) {
   const ReportModel& first = report.models.front();
-  Table table({"model", ">size", ">of float", ">median", ">p95", ">speed", ">top-1", ">top-5", ">agreement", ">SQNR",
+  Table table({"model", ">size", ">of float", ">median", ">p95", ">speed", ">top-1", ">top-5", ">Spearman", ">agreement", ">SQNR",
                ">peak memory", ">energy/run"});
   for (const ReportModel& model : report.models) {
     const Metrics metrics = model.metrics.value_or(Metrics{});
@@ -40,6 +40,7 @@ void print_models(const Report& report) {
     }
     row.push_back(percent_text(metrics.top1));
     row.push_back(percent_text(metrics.top5));
+    row.push_back(metrics.spearman ? fmt::format("{:.2f}", *metrics.spearman) : "–");
     row.push_back(percent_text(metrics.agreement));
     row.push_back(metrics.sqnr_db ? fmt::format("{:.1f} dB", *metrics.sqnr_db) : "–");
     row.push_back(model.bench ? human_bytes(model.bench->peak_memory_bytes) : "–");
@@ -126,7 +127,7 @@ int compare_command(const Arguments& arguments) {
   }
   auto data = data_flags.path.empty()
                   ? Data::synthetic(models.front(), kDistortionSamples, common.seed)
-                  : Data::open(data_flags.path, models.front(), {data_flags.preprocess, data_flags.labels, data_flags.samples});
+                  : Data::open(data_flags.path, models.front(), {data_flags.preprocess, data_flags.labels, data_flags.samples, data_flags.tokenizer});
   if (!data.ok()) return fail(data.error());
 
   Report report;
@@ -135,6 +136,7 @@ int compare_command(const Arguments& arguments) {
   bench_options.seed = common.seed;
   bench_options.data = data_flags.path;
   bench_options.preprocess = data_flags.preprocess;
+  bench_options.tokenizer = data_flags.tokenizer;
   bench_options.progress = progress.callback();
   const auto measured = bench->run(paths, bench_options);
   if (!measured.ok()) return fail(measured.error());

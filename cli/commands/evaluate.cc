@@ -22,6 +22,7 @@ struct Metric {
 constexpr std::array kMetrics = {
     Metric{"top1", " %", &Metrics::top1, false},
     Metric{"top5", " %", &Metrics::top5, false},
+    Metric{"spearman", "", &Metrics::spearman, false},
     Metric{"agreement", " %", &Metrics::agreement, true},
     Metric{"sqnr", " dB", &Metrics::sqnr_db, true},
 };
@@ -32,7 +33,7 @@ Result<const Metric*> find_metric(const std::string& name) {
     names.push_back(metric.name);
     if (metric.name == name) return &metric;
   }
-  return invalid_argument(fmt::format("there is no metric '{}', expected top1, top5, agreement or sqnr{}", name, did_you_mean(name, names)));
+  return invalid_argument(fmt::format("there is no metric '{}', expected top1, top5, spearman, agreement or sqnr{}", name, did_you_mean(name, names)));
 }
 
 Status check_available(const Metric& metric, const Metrics& metrics, bool has_reference) {
@@ -43,6 +44,11 @@ Status check_available(const Metric& metric, const Metrics& metrics, bool has_re
   if (metric.value == &Metrics::top1 || metric.value == &Metrics::top5) {
     return invalid_argument(fmt::format("metric '{}' needs labelled data and class scores as the first output", metric.name))
         .hint("Give labels with --labels, or compare with the float model: --reference FLOAT --metric sqnr.");
+  }
+  if (metric.value == &Metrics::spearman) {
+    return invalid_argument("metric 'spearman' needs pairs of sentences with scores, and a model whose output is a sentence "
+                            "embedding ([1, hidden] or [1, sequence, hidden])")
+        .hint("Give a .tsv or .csv of two sentences and a score in each line with --data.");
   }
   return invalid_argument(fmt::format("metric '{}' does not apply: the model's outputs are not class scores", metric.name))
       .hint("Use --metric sqnr.");
@@ -56,13 +62,14 @@ int evaluate_command(const Arguments& arguments) {
   DataFlags data_flags;
   Common common;
   parser.require(parser.app().add_option("MODEL", path, "The model to measure"), "MODEL");
-  parser.require(add_data(parser, data_flags, "Image folder, .npy, .npz, CIFAR or MNIST binaries; see `narrow list datasets`"), "--data");
+  parser.require(add_data(parser, data_flags, "Image folder, .npy, .npz, sentence pairs, CIFAR or MNIST binaries; see `narrow list datasets`"), "--data");
   parser.app().add_option("--samples", data_flags.samples, "Use so many samples, spread evenly (default: all)")->check(whole_number(1));
-  parser.app().add_option("--metric", metric_name, "top1, top5, agreement or sqnr (default: all that apply)");
+  parser.app().add_option("--metric", metric_name, "top1, top5, spearman, agreement or sqnr (default: all that apply)");
   parser.app().add_option("--reference", reference_path, "The float model, for agreement and sqnr");
   add_common(parser, common);
   parser.examples("  narrow evaluate model.onnx --data images --preprocess imagenet-224\n"
-                  "  narrow evaluate int8.onnx --data test.npz --reference float.onnx --metric agreement");
+                  "  narrow evaluate int8.onnx --data test.npz --reference float.onnx --metric agreement\n"
+                  "  narrow evaluate minilm.onnx --data sts-dev.tsv --tokenizer tokenizer.json --metric spearman");
   if (const auto code = parser.parse(arguments)) return *code;
 
   const Metric* metric = nullptr;
@@ -78,7 +85,7 @@ int evaluate_command(const Arguments& arguments) {
     if (!model.ok()) return fail(model.error());
     models.push_back(*std::move(model));
   }
-  const auto data = Data::open(data_flags.path, models.back(), {data_flags.preprocess, data_flags.labels, data_flags.samples});
+  const auto data = Data::open(data_flags.path, models.back(), {data_flags.preprocess, data_flags.labels, data_flags.samples, data_flags.tokenizer});
   if (!data.ok()) return fail(data.error());
   ProgressLine progress(common.quiet);
   const auto all = evaluate(models, *data, {common.threads, progress.callback()});

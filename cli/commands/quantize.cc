@@ -42,7 +42,7 @@ void declare(Parser& parser, Flags& flags) {
   parser.require(app.add_option("MODEL", flags.model, "The float model"), "MODEL");
   parser.require(app.add_option("-o,--output", flags.output, "The file to write"), "-o OUT");
   app.add_option("--method", flags.method, "auto (default), static, dynamic, fp16, bf16; see `narrow list methods`");
-  add_data(parser, flags.data, "Calibration data: image folder, .npy, .npz, CIFAR or MNIST binaries");
+  add_data(parser, flags.data, "Calibration data: image folder, .npy, .npz, text, CIFAR or MNIST binaries");
   flags.samples_given = app.add_option("--samples", flags.data.samples, "Calibrate on so many samples, spread evenly (default: all)")->check(whole_number(1));
   app.add_option("--target", flags.target, "The runtime that will run it (default: onnxruntime); see `narrow list targets`");
   app.add_option("--observer", flags.observer, "How ranges are chosen: min_max (default), moving_average, percentile, entropy, mse");
@@ -53,7 +53,7 @@ void declare(Parser& parser, Flags& flags) {
   app.add_option("--exclude", flags.exclude, "Node name pattern (*, ?) or type:Softmax to keep in float, repeated")
       ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--recipe", flags.recipe, "A recipe in TOML; other options override it");
-  app.add_option("--max-drop", flags.max_drop, "Points of top-1 that may be lost (default: 2%); more ends with exit code 5");
+  app.add_option("--max-drop", flags.max_drop, "Points of top-1 or Spearman that may be lost (default: 2%); more ends with exit code 5");
   app.add_option("--eval-data", flags.eval_data, "Labelled data for the verdict (default: the calibration data)");
   app.add_option("--eval-samples", flags.eval_samples, "Use so many of them, spread evenly")->check(whole_number(1));
   app.add_option("--report", flags.report, "Write an HTML report here");
@@ -97,7 +97,7 @@ Result<std::optional<Data>> evaluation_data(const Flags& flags, const Model& mod
                                             const ModelInfo& info) {
   const bool asked = !flags.eval_data.empty() || flags.eval_samples != 0 || !flags.max_drop.empty();
   if (!flags.eval_data.empty()) {
-    NARROW_TRY(Data chosen, Data::open(flags.eval_data, model, {flags.data.preprocess, flags.data.labels, flags.eval_samples}));
+    NARROW_TRY(Data chosen, Data::open(flags.eval_data, model, {flags.data.preprocess, flags.data.labels, flags.eval_samples, flags.data.tokenizer}));
     return std::optional(std::move(chosen));
   }
   if (!data || (!data->labelled() && !asked)) return std::optional<Data>();
@@ -171,7 +171,8 @@ std::vector<std::string> next_steps(const Flags& flags, const Quantization& q, c
   if (flags.report.empty()) {
     steps.push_back(fmt::format("measure speed: narrow compare {} {}{}", flags.model, flags.output,
                                 flags.data.path.empty() ? "" : " --data " + flags.data.path) +
-                    (flags.data.preprocess.empty() ? "" : " --preprocess " + flags.data.preprocess));
+                    (flags.data.preprocess.empty() ? "" : " --preprocess " + flags.data.preprocess) +
+                    (flags.data.tokenizer.empty() ? "" : " --tokenizer " + flags.data.tokenizer));
   }
   return steps;
 }
@@ -189,6 +190,7 @@ Status report_to(const Flags& flags, Bench& bench, const Quantization& q, const 
   options.seed = flags.common.seed;
   options.data = flags.data.path;
   options.preprocess = flags.data.preprocess;
+  options.tokenizer = flags.data.tokenizer;
   options.progress = progress;
   report.warnings = q.warnings;
   if (auto measured = bench.run({flags.model, flags.output}, options); measured.ok()) {
@@ -249,7 +251,7 @@ int quantize_command(const Arguments& arguments) {
   }
   std::optional<Data> data;
   if (!flags.data.path.empty()) {
-    auto opened = Data::open(flags.data.path, *model, {flags.data.preprocess, flags.data.labels, 0});
+    auto opened = Data::open(flags.data.path, *model, {flags.data.preprocess, flags.data.labels, 0, flags.data.tokenizer});
     if (!opened.ok()) return fail(opened.error());
     data = *std::move(opened);
   }

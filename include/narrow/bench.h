@@ -18,7 +18,7 @@ struct BenchOptions {
   double seconds = 2.0;                 // of measured runs, per model
   std::uint64_t min_runs = 20;
   std::uint64_t seed = 0;               // of random inputs
-  std::string data, preprocess;         // real inputs; random ones when empty
+  std::string data, preprocess, tokenizer;  // real inputs; random ones when empty
   // Shapes of random inputs, by name: needed where a model's dimensions are not fixed and 1 is not a sensible size.
   std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes;
   bool explain = false;                 // fill BenchResult::kernels

@@ -70,6 +70,7 @@ struct Metrics {
   std::optional<double> cosine;          // of all outputs with the reference's
   std::optional<double> max_error;       // largest absolute difference of an output element
   std::uint64_t non_finite = 0;          // NaN and infinities in this model's outputs
+  std::optional<double> spearman;        // 100 × rank correlation of cosine similarities with the scores of sentence pairs
 };
 
 // How far one value of a quantized model is from the same value of the float model.
@@ -126,7 +127,7 @@ struct Verdict {
   bool met = true;                            // false: a quality target was missed
   bool measured = false;                      // the task metric was measured
   std::string summary;                        // one or two sentences
-  std::optional<double> drop;                 // percentage points of top-1 lost; negative when it gained
+  std::optional<double> drop;                 // points of top-1 or Spearman lost; negative when it gained
   std::optional<Metrics> reference, quantized;
 };
 

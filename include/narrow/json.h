@@ -1,4 +1,4 @@
-// Results for machines. Field names are part of the interface: top1, top5, agreement, sqnr_db, latency_ms_p50,
+// Results for machines. Field names are part of the interface: top1, top5, spearman, agreement, sqnr_db, latency_ms_p50,
 // latency_ms_p95, peak_memory_bytes, size_bytes, …; what was not measured is absent.
 #pragma once
 

@@ -67,7 +67,7 @@ class ModelWorkload final : public evaluation::Workload {
  private:
   static Result<std::vector<runtime::NamedTensor>> make_inputs(const Model& model, const BenchOptions& options, std::string& guessed) {
     if (!options.data.empty()) {
-      NARROW_TRY(const Data data, Data::open(options.data, model, {options.preprocess, "", 1}));
+      NARROW_TRY(const Data data, Data::open(options.data, model, {options.preprocess, "", 1, options.tokenizer}));
       NARROW_TRY(datasets::Sample sample, data.impl().samples->read(0));
       return std::move(sample.inputs);
     }
@@ -98,7 +98,7 @@ class ModelWorkload final : public evaluation::Workload {
 std::string pack_request(const std::vector<std::string>& models, const BenchOptions& options) {
   Packer packer;
   packer.number(options.threads).number(options.seconds).number(options.min_runs).number(options.seed);
-  packer.text(options.data).text(options.preprocess).number(options.explain);
+  packer.text(options.data).text(options.preprocess).text(options.tokenizer).number(options.explain);
   packer.number<std::uint64_t>(options.shapes.size());
   for (const auto& [name, shape] : options.shapes) {
     packer.text(name).number<std::uint64_t>(shape.size());
@@ -117,6 +117,7 @@ std::vector<std::string> unpack_request(const std::string& payload, BenchOptions
   options.seed = in.number<std::uint64_t>();
   options.data = in.text();
   options.preprocess = in.text();
+  options.tokenizer = in.text();
   options.explain = in.number<bool>();
   for (auto n = in.number<std::uint64_t>(); n != 0 && in.ok(); --n) {
     std::string name = in.text();

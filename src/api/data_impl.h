@@ -11,7 +11,7 @@ namespace narrow {
 
 struct Data::Impl {
   std::shared_ptr<const datasets::Dataset> samples;
-  std::string path, preprocess;
+  std::string path, preprocess, tokenizer;
 };
 
 }  // namespace narrow

@@ -43,6 +43,7 @@ Json json_of(const Metrics& metrics) {
   json["samples"] = metrics.samples;
   put(json, "top1", metrics.top1);
   put(json, "top5", metrics.top5);
+  put(json, "spearman", metrics.spearman);
   put(json, "agreement", metrics.agreement);
   put(json, "sqnr_db", metrics.sqnr_db);
   put(json, "cosine", metrics.cosine);

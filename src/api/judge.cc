@@ -49,7 +49,7 @@ Result<Verdict> judge(const Model& reference, const Quantization& quantization, 
   Verdict verdict;
   verdict.measured = true;
   verdict.quantized = quantized;
-  if (!quantized.top1) {
+  if (!quantized.top1 && !quantized.spearman) {
     verdict.met = quantized.non_finite == 0 && quantized.sqnr_db.value_or(0) > kHopelessDb;
     if (quantized.agreement) {
       verdict.drop = 100.0 - *quantized.agreement;
@@ -64,7 +64,10 @@ Result<Verdict> judge(const Model& reference, const Quantization& quantization, 
     return verdict;
   }
   verdict.reference = original;
-  verdict.drop = *original.top1 - *quantized.top1;
+  const bool ranked = !quantized.top1.has_value();
+  const double before = ranked ? original.spearman.value_or(0) : *original.top1;
+  const double after = ranked ? *quantized.spearman : *quantized.top1;
+  verdict.drop = before - after;
   // Slack against rounding in the subtraction only.
   verdict.met = *verdict.drop <= options.max_drop + 1e-9;
   const std::string change =
@@ -72,8 +75,8 @@ Result<Verdict> judge(const Model& reference, const Quantization& quantization, 
                                         verdict.met ? "within" : "more than", options.max_drop)
       : *verdict.drop < 0 ? fmt::format("{:.2f} points gained", -*verdict.drop)
                           : "nothing lost";
-  verdict.summary = fmt::format("Top-1 {:.2f} % → {:.2f} % on {} samples: {}.", *original.top1, *quantized.top1,
-                                quantized.samples, change);
+  verdict.summary = ranked ? fmt::format("Spearman {:.2f} → {:.2f} on {} sentence pairs: {}.", before, after, quantized.samples / 2, change)
+                           : fmt::format("Top-1 {:.2f} % → {:.2f} % on {} samples: {}.", before, after, quantized.samples, change);
   if (options.same_data_as_calibration) verdict.summary += " These samples were also used for calibration.";
   return verdict;
 }

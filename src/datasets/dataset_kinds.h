@@ -29,6 +29,7 @@ struct OpenRequest {
   Preprocess preprocess;
   bool preprocess_given = false;
   std::string labels;
+  std::string tokenizer;
 };
 
 struct DatasetKind {
@@ -57,10 +58,14 @@ Result<std::unique_ptr<Dataset>> open_mnist(const OpenRequest& request, const Pr
 Result<std::unique_ptr<Dataset>> open_npy(const OpenRequest& request, const Probe& probe);
 Result<std::unique_ptr<Dataset>> open_npz(const OpenRequest& request, const Probe& probe);
 Result<std::unique_ptr<Dataset>> open_npz_folder(const OpenRequest& request, const Probe& probe);
+Result<std::unique_ptr<Dataset>> open_text_pairs(const OpenRequest& request, const Probe& probe);
+Result<std::unique_ptr<Dataset>> open_text_lines(const OpenRequest& request, const Probe& probe);
 Result<std::unique_ptr<Dataset>> open_raw(const OpenRequest& request, const Probe& probe);
 
 bool is_cifar(const Probe& probe, const OpenRequest& request);
 bool is_mnist(const Probe& probe, const OpenRequest& request);
+bool is_text_pairs(const Probe& probe, const OpenRequest& request);
+bool is_text_lines(const Probe& probe, const OpenRequest& request);
 bool is_raw(const Probe& probe, const OpenRequest& request);
 
 }  // namespace narrow::datasets

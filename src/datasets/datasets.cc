@@ -39,6 +39,8 @@ std::span<const DatasetKind> dataset_kinds() {
       {"mnist", "MNIST idx files, plain or .gz; labels in the file beside it", is_mnist, open_mnist},
       {"cifar", "CIFAR-10 or CIFAR-100 binary batches", is_cifar, open_cifar},
       {"npz_folder", "a folder of .npz archives, one sample each", is_npz_folder, open_npz_folder},
+      {"text_pairs", "pairs of sentences with scores in .tsv or .csv, for a model that reads token ids; needs --tokenizer", is_text_pairs, open_text_pairs},
+      {"text_lines", "plain text, a sample a line (.txt), for a model that reads token ids; needs --tokenizer", is_text_lines, open_text_lines},
       {"image_folder", "a folder of JPEG, PNG or PNM pictures: labels.tsv, class subfolders, or unlabelled", is_image_folder, open_image_folder},
       {"raw", "headerless little-endian f32 of the input's size, sample after sample (.raw, .bin, .f32)", is_raw, open_raw},
   };
@@ -87,7 +89,7 @@ Result<Probe> probe_path(const std::string& path) {
 }
 
 Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path, const OpenOptions& options) {
-  OpenRequest request{path, options.inputs, {}, !options.preprocess.empty(), options.labels};
+  OpenRequest request{path, options.inputs, {}, !options.preprocess.empty(), options.labels, options.tokenizer};
   NARROW_TRY(request.preprocess, parse_preprocess(options.preprocess));
   if (options.inputs.empty()) return invalid_argument("the model has no inputs to feed");
   NARROW_TRY(const Probe probe, probe_path(path));

@@ -80,12 +80,15 @@ class Taken : public Dataset {
   std::size_t size() const override { return count_; }
   bool labelled() const override { return whole_->labelled(); }
   bool pictures() const override { return whole_->pictures(); }
+  std::size_t samples_together() const override { return whole_->samples_together(); }
   std::string describe() const override {
-    return count_ == whole_->size() ? whole_->describe() : fmt::format("{} of {}", count_, whole_->describe());
+    return count_ == whole_->size() ? whole_->describe() : fmt::format("{} of {}", count_ / samples_together(), whole_->describe());
   }
   Result<Sample> read(std::size_t index) const override {
-    const auto wide = static_cast<unsigned __int128>(index) * whole_->size() / count_;
-    return whole_->read(static_cast<std::size_t>(wide));
+    // Groups of samples that belong together are spread, not single samples.
+    const std::size_t together = whole_->samples_together();
+    const auto group = static_cast<unsigned __int128>(index / together) * (whole_->size() / together) / (count_ / together);
+    return whole_->read(static_cast<std::size_t>(group) * together + index % together);
   }
 
  private:
@@ -108,7 +111,8 @@ Result<std::unique_ptr<Dataset>> synthetic_dataset(const std::vector<InputSpec>&
 }
 
 std::unique_ptr<Dataset> take_samples(std::shared_ptr<const Dataset> whole, std::size_t count) {
-  const std::size_t all = whole->size();
+  const std::size_t all = whole->size(), together = whole->samples_together();
+  if (count % together != 0) count += together - count % together;
   return std::make_unique<Taken>(std::move(whole), count == 0 ? all : std::min(count, all));
 }
 

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "evaluation/session.h"
+#include "evaluation/similarity.h"
 
 namespace narrow::evaluation {
 namespace {
@@ -18,23 +19,27 @@ std::uint64_t count_non_finite(const Tensor& tensor) {
 }
 
 // Labelled data make the first output class scores by definition; without labels a single output must look like them.
-bool has_scores(std::span<const Tensor> outputs, bool labelled) {
-  if (outputs.empty() || outputs[0].size() < 2 || !is_float(outputs[0].dtype())) return false;
+// A sentence of a scored pair has an embedding instead.
+bool has_scores(std::span<const Tensor> outputs, const datasets::Sample& sample) {
+  const bool labelled = sample.label.has_value();
+  if (sample.score || outputs.empty() || outputs[0].size() < 2 || !is_float(outputs[0].dtype())) return false;
   return is_class_scores(outputs[0].shape()) && (labelled || outputs.size() == 1);
 }
 
 class MetricsWorker final : public Worker {
  public:
-  MetricsWorker(std::vector<std::unique_ptr<runtime::Session>> sessions,
+  MetricsWorker(std::vector<std::unique_ptr<runtime::Session>> sessions, std::span<const std::vector<std::string>> output_names,
                 std::vector<std::vector<SampleRecord>>& records)
-      : sessions_(std::move(sessions)), records_(records) {}
+      : sessions_(std::move(sessions)), output_names_(output_names), records_(records) {}
 
   Status visit(std::size_t index, const datasets::Sample& sample) override {
     Outputs reference;
     for (std::size_t i = 0; i < sessions_.size(); ++i) {
       auto outputs = sessions_[i]->run(sample.inputs);
       if (!outputs.ok()) return std::move(outputs).error().context(fmt::format("in model {}", i + 1));
-      NARROW_TRY(records_[i][index], record_sample(sample, *outputs, reference));
+      SampleRecord& record = records_[i][index];
+      NARROW_TRY(record, record_sample(sample, *outputs, reference));
+      if (sample.score) record.embedding = sentence_embedding(sample, *outputs, output_names_[i]);
       if (i == 0) reference = *std::move(outputs);  // valid until this session's next run
     }
     return {};
@@ -42,8 +47,22 @@ class MetricsWorker final : public Worker {
 
  private:
   std::vector<std::unique_ptr<runtime::Session>> sessions_;
+  std::span<const std::vector<std::string>> output_names_;  // by model
   std::vector<std::vector<SampleRecord>>& records_;
 };
+
+// Percent; nothing unless all samples are pairs of embeddings.
+std::optional<double> rank_correlation(std::span<const SampleRecord> records) {
+  std::vector<double> scores, similarities;
+  if (records.empty() || records.size() % 2 != 0) return std::nullopt;
+  for (std::size_t i = 0; i < records.size(); i += 2) {
+    const SampleRecord &a = records[i], &b = records[i + 1];
+    if (!a.score || !b.score || a.embedding.empty() || a.embedding.size() != b.embedding.size()) return std::nullopt;
+    scores.push_back(*a.score);
+    similarities.push_back(cosine_similarity(a.embedding, b.embedding));
+  }
+  return 100.0 * spearman(scores, similarities);
+}
 
 }  // namespace
 
@@ -69,8 +88,9 @@ Result<SampleRecord> record_sample(const datasets::Sample& sample, std::span<con
                                    std::span<const Tensor> reference_outputs) {
   SampleRecord record;
   record.label = sample.label;
+  record.score = sample.score;
   for (const Tensor& output : outputs) record.non_finite += count_non_finite(output);
-  const bool scores = has_scores(outputs, sample.label.has_value());
+  const bool scores = has_scores(outputs, sample);
   if (scores) {
     if (sample.label && (*sample.label < 0 || *sample.label >= outputs[0].size())) {
       return invalid_argument(fmt::format("label {} is not one of the model's {} classes (0 to {})", *sample.label,
@@ -116,6 +136,7 @@ Metrics summarize(std::span<const SampleRecord> records, bool has_reference) {
     metrics.top5 = percent(top5, labelled);
   }
   if (scored != 0 && scored == records.size()) metrics.agreement = percent(agreeing, scored);
+  metrics.spearman = rank_correlation(records);
   if (has_reference && difference.elements != 0) {
     metrics.sqnr_db = difference.sqnr_db();
     metrics.cosine = difference.cosine();
@@ -127,6 +148,10 @@ Metrics summarize(std::span<const SampleRecord> records, bool has_reference) {
 Result<std::vector<Metrics>> measure_metrics(std::span<const graph::Graph* const> models, const datasets::Dataset& data,
                                              const SweepOptions& options) {
   std::vector<std::vector<SampleRecord>> records(models.size(), std::vector<SampleRecord>(data.size()));
+  std::vector<std::vector<std::string>> output_names(models.size());
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    for (const graph::ValueId id : models[i]->outputs) output_names[i].push_back(models[i]->value(id).name);
+  }
   NARROW_RETURN_IF_ERROR(sweep(data, options, [&](int threads) -> Result<std::unique_ptr<Worker>> {
     std::vector<std::unique_ptr<runtime::Session>> sessions;
     for (const graph::Graph* model : models) {
@@ -135,7 +160,7 @@ Result<std::vector<Metrics>> measure_metrics(std::span<const graph::Graph* const
       NARROW_TRY(auto session, open_session(*model, session_options));
       sessions.push_back(std::move(session));
     }
-    return std::unique_ptr<Worker>(std::make_unique<MetricsWorker>(std::move(sessions), records));
+    return std::unique_ptr<Worker>(std::make_unique<MetricsWorker>(std::move(sessions), output_names, records));
   }));
   std::vector<Metrics> metrics;
   for (std::size_t i = 0; i < models.size(); ++i) metrics.push_back(summarize(records[i], i != 0));

@@ -1,4 +1,4 @@
-// The task metrics of a model: top-1 and top-5 on labelled data, agreement with and distance from a reference model.
+// The task metrics of a model: top-1 and top-5 on labelled data, Spearman's correlation on scored pairs, agreement with and distance from a reference model.
 #pragma once
 
 #include <optional>
@@ -25,12 +25,15 @@ struct SampleRecord {
   std::vector<std::int64_t> best, reference_best;   // up to five classes; empty when outputs are not class scores
   Difference difference;                            // all outputs against the reference's
   std::uint64_t non_finite = 0;
+  std::optional<double> score;                      // of the pair that the sample belongs to
+  std::vector<float> embedding;                     // of such a sample; empty when the output is none
 };
 
 // Errors: invalid_argument when a label is not one of the classes.
 Result<SampleRecord> record_sample(const datasets::Sample& sample, std::span<const Tensor> outputs,
                                    std::span<const Tensor> reference_outputs);
 
+// Samples with scores are pairs, one after the other.
 Metrics summarize(std::span<const SampleRecord> records, bool has_reference);
 
 // Every model on every sample; the first is the reference of the others. The same figures whatever the number of threads.

@@ -86,4 +86,8 @@ std::span<const TokenizerKind> tokenizer_kinds();  // the table: tokenizers.cc
 Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view json, const std::string& where);
 Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const std::string& path);
 
+// The most tokens that the model takes, as tokenizer_config.json beside the tokenizer says, else kUsualMaxLength.
+inline constexpr std::size_t kUsualMaxLength = 512;
+Result<std::size_t> read_max_length(const std::string& tokenizer_path);
+
 }  // namespace narrow::tokenizers

@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/mapped_file.h"
@@ -100,6 +101,16 @@ Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view text, 
 Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const std::string& path) {
   NARROW_TRY(const auto file, base::MappedFile::open(path));
   return parse_tokenizer({reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()}, path);
+}
+
+Result<std::size_t> read_max_length(const std::string& tokenizer_path) {
+  const std::string path = (std::filesystem::path(tokenizer_path).parent_path() / "tokenizer_config.json").string();
+  const auto file = base::MappedFile::open(path);
+  if (!file.ok()) return kUsualMaxLength;
+  NARROW_TRY(const nlohmann::json document, parse_json({reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size()}, path));
+  // Written as 1e30 where there is no limit.
+  const auto length = Fields(document, path).whole_or("model_max_length", 0);
+  return length.ok() && *length != 0 ? static_cast<std::size_t>(*length) : kUsualMaxLength;
 }
 
 }  // namespace narrow::tokenizers

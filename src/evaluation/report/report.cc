@@ -72,6 +72,11 @@ std::string tiles(const Report& report) {
     html += tile(fmt::format("{}{}", change > 0 ? "+" : change < 0 ? "−" : "±", decimal(std::abs(change), 2)),
                  fmt::format("points of top-1: {} → {} %", decimal(*before.metrics->top1, 2), decimal(*after.metrics->top1, 2)));
   }
+  if (before.metrics && after.metrics && before.metrics->spearman && after.metrics->spearman) {
+    const double change = *after.metrics->spearman - *before.metrics->spearman;
+    html += tile(fmt::format("{}{}", change > 0 ? "+" : change < 0 ? "−" : "±", decimal(std::abs(change), 2)),
+                 fmt::format("points of Spearman: {} → {}", decimal(*before.metrics->spearman, 2), decimal(*after.metrics->spearman, 2)));
+  }
   if (after.metrics && after.metrics->agreement) {
     html += tile(decimal(*after.metrics->agreement, 1) + " %", fmt::format("same best class, {} samples", after.metrics->samples));
   }
@@ -88,13 +93,13 @@ std::string comparison(const Report& report) {
     rows.push_back({fmt::format("<b title=\"{}\">{}</b>", escape_html(model.info.path), escape_html(shorten(model.name, 32))),
                     bytes_text(static_cast<double>(model.info.size_bytes)),
                     b ? decimal(b->latency_ms_p50, 3) : kNothing, b ? decimal(b->latency_ms_p95, 3) : kNothing,
-                    b ? decimal(b->throughput_per_s, 1) : kNothing, percent(m.top1), percent(m.top5), percent(m.agreement),
+                    b ? decimal(b->throughput_per_s, 1) : kNothing, percent(m.top1), percent(m.top5), m.spearman ? decimal(*m.spearman, 2) : kNothing, percent(m.agreement),
                     m.sqnr_db ? decimal(*m.sqnr_db, 1) : kNothing,
                     b ? bytes_text(static_cast<double>(b->peak_memory_bytes)) : kNothing,
                     b ? bytes_text(static_cast<double>(b->arena_bytes)) : kNothing,
                     !b ? kNothing : b->energy_mj_per_run ? decimal(*b->energy_mj_per_run, 2) + " mJ" : escape_html(b->energy_note)});
   }
-  return section("Comparison", table({"Model", ">Size", ">Median ms", ">95 % ms", ">Runs/s", ">Top-1", ">Top-5", ">Agreement",
+  return section("Comparison", table({"Model", ">Size", ">Median ms", ">95 % ms", ">Runs/s", ">Top-1", ">Top-5", ">Spearman", ">Agreement",
                                       ">SQNR dB", ">Peak memory", ">Activations", ">Energy/run"}, rows));
 }
 
