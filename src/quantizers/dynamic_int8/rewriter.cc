@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "quantizers/embeddings.h"
 #include "quantizers/preparation.h"
 #include "quantizers/rules.h"
 #include "quantizers/weights.h"
@@ -19,8 +20,6 @@ using graph::ValueId;
 
 // Below this the product is cheaper than finding the range of its input.
 constexpr std::int64_t kSmallestWeight = 512;
-// Embedding tables below this are not worth the extra operators.
-constexpr std::int64_t kSmallestTable = 16384;
 
 encodings::AffineGrid grid_of(const Recipe& recipe) {
   return recipe.reduce_range ? encodings::AffineGrid{-64, 64, true} : encodings::AffineGrid{-127, 127, true};
@@ -152,25 +151,6 @@ void Rewriter::integer_lstm(Node node, const Tensor& w, const Tensor& r) {
   out_.push_back(std::move(node));
 }
 
-void Rewriter::gathered_rows(const Node& node, const Tensor& table) {
-  const std::string name = graph_.value(node.inputs[0]).name;
-  const encodings::AffineGrid grid = grid_of(recipe_);
-  const QuantParams params = weight_params(extremes(table, 0), grid);
-  const ValueId codes = add_constant(name + "_q", quantize_weight(table, 0, params, grid, DType::kS8));
-  graph_.value(codes).quant = weight_type(DType::kS8, 0, grid);
-  const ValueId scales = add_constant(name + "_s", Tensor::from<float>({table.shape()[0], 1}, std::span<const float>(params.scale)));
-  bytes_ += table.size() + 4 * params.scale.size();
-  Type real = graph_.value(node.outputs[0]).type;
-  Type narrow = real, column = real;
-  narrow.dtype = DType::kS8;
-  if (column.ranked && !column.dims.empty()) column.dims.back() = 1;
-  const ValueId rows = emit("Gather", node.name + "_rows", {codes, node.inputs[1]}, narrow);
-  const ValueId row_scales = emit("Gather", node.name + "_scales", {scales, node.inputs[1]}, column);
-  const ValueId cast = emit("Cast", node.name + "_cast", {rows}, real);
-  out_.back().set("to", std::int64_t{1});
-  emit("Mul", node.name, {cast, row_scales}, real, node.outputs[0]);
-}
-
 bool Rewriter::recurrent(const Node& original, LayerDecision& layer) {
   if (!original.is("LSTM") && !original.is("GRU") && !original.is("RNN")) return false;
   Node node = original;
@@ -244,10 +224,10 @@ LayerDecision Rewriter::visit(Node node) {
   }
   if (node.is("Gather") && node.get_int("axis", 0) == 0) {
     const Tensor table = find_(graph_, node.input(0));
-    if (table.dtype() == DType::kF32 && table.rank() == 2 && table.size() >= kSmallestTable && graph_.value(node.input(1)).type.ranked) {
-      gathered_rows(node, table);
+    if (is_embedding(graph_, node, table)) {
+      bytes_ += append_embedding(graph_, names_, recipe_, node, table, out_);
       layer.decision = Decision::kConverted;
-      layer.reason = "rows are stored as s8 with a scale each";
+      layer.reason = kEmbeddingReason;
       return finish();
     }
     return keep("not a large constant table of rows");

@@ -34,7 +34,6 @@ class Rewriter {
   // x·W in integers, W transposed when asked; W may have leading batch dimensions.
   void integer_product(const graph::Node& node, const Tensor& weight, bool transpose, graph::ValueId x, graph::ValueId bias);
   void integer_lstm(graph::Node node, const Tensor& w, const Tensor& r);
-  void gathered_rows(const graph::Node& node, const Tensor& table);
   // Input i becomes codes → DequantizeLinear.
   void stored_weight(graph::Node& node, std::size_t i, const Tensor& weight, int axis);
   bool recurrent(const graph::Node& node, LayerDecision& layer);

@@ -50,7 +50,7 @@ std::string why_float(const Graph& graph, const Node& node, const NodePlan& plan
     if (id == kNoValue || !(weight || is_data_input(graph, node, plan, i))) continue;
     const Type& type = graph.value(id).type;
     if (type.kind != TypeKind::kTensor || type.dtype == DType::kUndefined) return fmt::format("the type of its input '{}' is not known", described(id));
-    if (type.dtype != DType::kF32) return fmt::format("its input '{}' is {}, not f32", described(id), to_string(type.dtype));
+    if (type.dtype != DType::kF32) return fmt::format("it computes on {}, not f32", to_string(type.dtype));
     if (!type.ranked && plan.role == QuantRole::kCompute) return fmt::format("the rank of its input '{}' is not known", described(id));
     if (const Tensor* tensor = graph.constant(id)) {
       const std::span<const float> data = tensor->data<float>();

@@ -9,6 +9,7 @@
 #include "calibration/observers/observer.h"
 #include "passes/passes.h"
 #include "passes/qdq_to_qoperator.h"
+#include "quantizers/embeddings.h"
 #include "quantizers/preparation.h"
 #include "quantizers/static_int8/bias_correction.h"
 #include "quantizers/static_int8/parameters.h"
@@ -182,7 +183,7 @@ Result<Outcome> quantize_static(const Request& request) {
   NARROW_RETURN_IF_ERROR(something_to_do(graph, plan));
   passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, observed.ranges, outcome.warnings);
   if (recipe.bias_correction) static_int8::correct_biases(graph, plan, outcome.calibration, parameters);
-  outcome.layers = decisions_for(request.model->graph, decide(graph, plan, parameters));
+  std::vector<LayerDecision> decided = decide(graph, plan, parameters);
 
   drop_folded(graph, plan);
   NARROW_RETURN_IF_ERROR(passes::insert_qdq(graph, parameters));
@@ -193,6 +194,8 @@ Result<Outcome> quantize_static(const Request& request) {
   NARROW_TRY(const int moved, passes::move_codes(graph, on_codes));
   (void)moved;
   for (std::string& island : targets::describe_islands(graph, *target)) outcome.warnings.push_back(std::move(island));
+  NARROW_RETURN_IF_ERROR(quantize_embeddings(graph, recipe, decided));
+  outcome.layers = decisions_for(request.model->graph, std::move(decided));
   outcome.correspondence = same_named_values(request.model->graph, graph);
   forget_derived_types(request.model->graph, graph);
   if (recipe.form == "qoperator") NARROW_RETURN_IF_ERROR(passes::qdq_to_qoperator(prepared.model));
