@@ -106,7 +106,7 @@ std::vector<FusedNode> simulate_fusion(const Graph& graph, const Target& target)
   std::vector<FusedNode> result;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node& node = graph.nodes[n];
-    if (node.is("QuantizeLinear") || node.is("DequantizeLinear")) continue;
+    if (node.is("QuantizeLinear") || node.is("DequantizeLinear") || node.is("Shape") || node.is("Size")) continue;
     bool reads = false;
     for (ValueId id : node.inputs) reads = reads || simulation.dequantized_activation(id);
     if (!reads) continue;
