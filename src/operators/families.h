@@ -38,6 +38,8 @@ std::span<const Operator> cast_operators();
 std::span<const Operator> reduce_operators();
 std::span<const Operator> conditional_operators();
 std::span<const Operator> loop_operators();
+std::span<const Operator> gated_operators();
+std::span<const Operator> ngram_operators();
 std::span<const Operator> sequence_operators();
 std::span<const Operator> optional_operators();
 std::span<const Operator> scatter_operators();

@@ -48,6 +48,8 @@ const std::span<const Operator> kFamilies[] = {
     search_operators(),
     scatter_operators(),
     loop_operators(),
+    gated_operators(),
+    ngram_operators(),
     sequence_operators(),
     optional_operators(),
     reduce_operators(),
