@@ -160,7 +160,7 @@ TEST(Sequences, GrowInLoops) {
   const ValueId step = add(*body, "Cast", {pass}, {{"to", std::int64_t{1}}});
   body->outputs = {add(*body, "Identity", {going}), add(*body, "SequenceInsert", {s, add(*body, "Add", {outer, step})})};
   Graph graph;
-  const ValueId x = input(graph, "x", Type::tensor(DType::kF32, {2}));
+  input(graph, "x", Type::tensor(DType::kF32, {2}));
   const ValueId start = add(graph, "SequenceEmpty", {});
   graph.outputs = {add(graph, "Loop", {graph.add_constant("n", at(3)), graph::kNoValue, start}, {{"body", GraphPtr(body)}})};
   EXPECT_EQ(run(graph, {{"x", vec({1, 5})}}), "1 5|2 6|3 7");
