@@ -24,7 +24,8 @@ Result<int> fold_batch_norm(graph::Graph& graph);
 Result<int> fold_gemm_factors(graph::Graph& graph);
 
 // Splits com.microsoft's fused operators: FusedConv and FusedGemm into product, sum and activation; FusedMatMul by a constant
-// into MatMul; Attention with constant weights into MatMul and MultiHeadAttention. What has no such parts (an activation
+// into MatMul; Attention with constant weights into MatMul and MultiHeadAttention; EmbedLayerNormalization into Gathers and
+// SkipLayerNormalization. What has no such parts (an activation
 // unknown to ai.onnx, a state) stays. The product keeps the node's name, the last part its output. Precondition: types are
 // inferred. Returns the number of nodes split.
 enum class UnfuseScope { kAll, kConvolutions };

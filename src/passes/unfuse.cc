@@ -47,6 +47,7 @@ class Unfuser {
     if (all && is_microsoft(node, "FusedGemm") && has_known_activation(node)) return split_activation(std::move(node), "Gemm");
     if (all && (is_microsoft(node, "FusedMatMul") || is_microsoft(node, "TransposeMatMul")) && is_plain_product(node)) return to_matmul(std::move(node));
     if (all && is_microsoft(node, "Attention") && is_plain_attention(node)) return split_projection(std::move(node));
+    if (all && is_microsoft(node, "EmbedLayerNormalization") && is_plain_embedding(node)) return split_embedding(std::move(node));
     made_.push_back(std::move(node));
     return false;
   }
@@ -158,7 +159,11 @@ class Unfuser {
     }
     if (node.input(kMask) != kNoValue) {
       const Type& mask = graph_.value(node.input(kMask)).type;
-      if (!mask.ranked || mask.rank() < 2 || mask.rank() > 3 || mask.dims.back().size == 1) return false;
+      const Type& x = graph_.value(node.input(kInput)).type;
+      // One number a sequence, not two; a column of masks means none.
+      const bool lengths = mask.rank() == 1 && x.ranked && x.rank() == 3 && mask.dims[0].same(x.dims[0]);
+      const bool keys = (mask.rank() == 2 || mask.rank() == 3) && mask.dims.back().size != 1;
+      if (!lengths && !keys) return false;
     }
     const std::vector<std::int64_t> sizes = hidden_sizes(node, weights->shape()[1]);
     return sizes.size() == 3 && std::all_of(sizes.begin(), sizes.end(), [](std::int64_t s) { return s > 0; }) &&
@@ -188,6 +193,44 @@ class Unfuser {
     node.inputs = std::move(inputs);
     node.outputs.resize(1);
     for (const char* attribute : {"qkv_hidden_sizes", "do_rotary", "rotary_embedding_dim", "past_present_share_buffer"}) node.erase(attribute);
+    made_.push_back(std::move(node));
+    return true;
+  }
+
+  // ---- EmbedLayerNormalization ----
+
+  enum EmbeddingInput : std::size_t { kIds, kSegments, kWords, kPositions, kSegmentTable, kGamma, kBeta, kTokenMask, kPositionIds };
+
+  bool is_plain_embedding(const Node& node) const {
+    return is_fixed_constant(graph_, node.input(kWords)) && node.input(kPositions) != kNoValue && node.input(kGamma) != kNoValue && node.output(0) != kNoValue &&
+           (node.input(kSegments) == kNoValue) == (node.input(kSegmentTable) == kNoValue) && (node.output(1) == kNoValue || node.input(kTokenMask) != kNoValue);
+  }
+
+  // Rows of the tables, and SkipLayerNormalization of their sum.
+  bool split_embedding(Node node) {
+    const std::string name = node.name;
+    ValueId tokens = add("Gather", name + "_words", {node.input(kWords), node.input(kIds)}, kNoValue);
+    if (node.input(kSegments) != kNoValue) {
+      const ValueId segments = add("Gather", name + "_segments", {node.input(kSegmentTable), node.input(kSegments)}, kNoValue);
+      tokens = add("Add", name + "_tokens", {tokens, segments}, kNoValue);
+    }
+    ValueId rows = node.input(kPositionIds);
+    if (rows == kNoValue) {
+      const auto number = [&](const char* what, std::int64_t value) { return constant(name + what, Tensor::scalar<std::int64_t>(value)); };
+      const ValueId shape = add("Shape", name + "_shape", {node.input(kIds)}, kNoValue);
+      const ValueId length = add("Gather", name + "_length", {shape, number("_axis", 1)}, kNoValue);
+      rows = add("Range", name + "_range", {number("_first", 0), length, number("_step", 1)}, kNoValue);
+    }
+    const ValueId positions = add("Gather", name + "_positions", {node.input(kPositions), rows}, kNoValue);
+    if (node.output(1) != kNoValue) {
+      const ValueId ones = add("Equal", name + "_ones", {node.input(kTokenMask), constant(name + "_one", Tensor::scalar<std::int32_t>(1))}, kNoValue);
+      const ValueId counted = add("Cast", name + "_counted", {ones}, kNoValue, {{"to", std::int64_t{6}}});
+      add_to("ReduceSum", name + "_count", {counted, constant(name + "_axes", Tensor::from<std::int64_t>({1}, {1}))}, node.outputs[1], {{"keepdims", std::int64_t{0}}});
+    }
+    node.op_type = "SkipLayerNormalization";
+    node.inputs = {tokens, positions, node.input(kGamma), node.input(kBeta)};
+    node.outputs = node.output(2) == kNoValue ? std::vector<ValueId>{node.outputs[0]} : std::vector<ValueId>{node.outputs[0], kNoValue, kNoValue, node.outputs[2]};
+    node.erase("mask_index_type");
     made_.push_back(std::move(node));
     return true;
   }

@@ -37,8 +37,11 @@ void expect_split(Graph graph, const std::vector<Tensor>& inputs, const std::vec
   const auto expected = run_graph(before, inputs), result = run_graph(graph, inputs);
   ASSERT_TRUE(expected.ok()) << expected.error().to_string();
   ASSERT_TRUE(result.ok()) << result.error().to_string();
-  ASSERT_EQ((*expected)[0].shape(), (*result)[0].shape());
-  for (std::int64_t i = 0; i < (*expected)[0].size(); ++i) ASSERT_NEAR((*expected)[0].at_as_double(i), (*result)[0].at_as_double(i), 1e-5) << "element " << i;
+  for (std::size_t o = 0; o < expected->size(); ++o) {
+    ASSERT_EQ((*expected)[o].dtype(), (*result)[o].dtype());
+    ASSERT_EQ((*expected)[o].shape(), (*result)[o].shape());
+    for (std::int64_t i = 0; i < (*expected)[o].size(); ++i) ASSERT_NEAR((*expected)[o].at_as_double(i), (*result)[o].at_as_double(i), 1e-5) << "element " << i;
+  }
 }
 
 void expect_left(Graph graph, UnfuseScope scope = UnfuseScope::kAll) {
@@ -111,6 +114,38 @@ TEST(Unfuse, SplitsTheProjectionOffAttention) {
       add_microsoft(graph, "Attention", inputs, attributes);
       expect_split(graph.clone(), with_mask ? std::vector<Tensor>{x, mask} : std::vector<Tensor>{x}, {"MatMul", "Add", "Split", "MultiHeadAttention"});
     }
+  }
+}
+
+TEST(Unfuse, SplitsEmbeddings) {
+  const auto ids = [](std::vector<std::int32_t> values) { return Tensor::from<std::int32_t>({2, 3}, std::span<const std::int32_t>(values)); };
+  const Tensor tokens = ids({0, 4, 2, 1, 1, 3}), kinds = ids({0, 0, 1, 1, 0, 1}), mask = ids({1, 1, 0, 1, 0, 0}), places = ids({2, 1, 0, 4, 4, 3});
+  for (int options = 0; options < 8; ++options) {
+    const bool with_segments = options & 1, with_places = options & 2, with_mask = options & 4;
+    Graph graph;
+    std::vector<Tensor> given;
+    const auto input = [&](const char* name, const Tensor& value, bool used) {
+      if (!used) return kNoValue;
+      graph.inputs.push_back(graph.add_value(name, graph::Type::of(value)));
+      given.push_back(value);
+      return graph.inputs.back();
+    };
+    std::vector<ValueId> inputs = {input("ids", tokens, true), input("kinds", kinds, with_segments), graph.add_constant("words", random_tensor({5, 4}, 1)),
+                                   graph.add_constant("positions", random_tensor({5, 4}, 2)), with_segments ? graph.add_constant("segments", random_tensor({2, 4}, 3)) : kNoValue,
+                                   graph.add_constant("gamma", random_tensor({4}, 4)), graph.add_constant("beta", random_tensor({4}, 5)), input("mask", mask, with_mask),
+                                   input("places", places, with_places)};
+    add_microsoft(graph, "EmbedLayerNormalization", inputs, {{"epsilon", 1e-5f}});
+    if (with_mask) {
+      graph.nodes.back().outputs.push_back(graph.add_value("count", {}));
+      graph.outputs.push_back(graph.nodes.back().outputs[1]);
+    }
+    std::vector<std::string> expected = {"Gather"};
+    if (with_segments) expected.insert(expected.end(), {"Gather", "Add"});
+    if (!with_places) expected.insert(expected.end(), {"Shape", "Gather", "Range"});
+    expected.push_back("Gather");
+    if (with_mask) expected.insert(expected.end(), {"Equal", "Cast", "ReduceSum"});
+    expected.push_back("SkipLayerNormalization");
+    expect_split(graph.clone(), given, expected);
   }
 }
 
