@@ -81,7 +81,8 @@ struct FloorMod {
       return r != 0 && ((r < 0) != (b < 0)) ? static_cast<C>(r + b) : r;
     } else {
       const C r = std::fmod(a, b);
-      return r != 0 && ((r < 0) != (b < 0)) ? r + b : r;
+      if (r == 0) return std::copysign(r, b);
+      return (r < 0) != (b < 0) ? r + b : r;
     }
   }
 };
@@ -164,13 +165,7 @@ Status infer_shape_arithmetic(InferContext& context) {
 
 Status infer_pow(InferContext& context) { return infer_variadic(context, kNumericTypes, false); }
 
-Status infer_mod(InferContext& context) {
-  const bool fmod = context.node().get_int("fmod", 0) != 0;
-  if (!fmod && contains(kFloatTypes, context.input(0).dtype)) {
-    return corrupt(fmt::format("{}: {} needs fmod = 1", where(context.node()), to_string(context.input(0).dtype)));
-  }
-  return infer_variadic(context, kNumericTypes);
-}
+Status infer_mod(InferContext& context) { return infer_variadic(context, kNumericTypes); }
 
 // ---- running --------------------------------------------------------------------------------------------------------
 
@@ -324,7 +319,7 @@ const std::array kOperators = {
     binary("Mul", 14, infer_shape_arithmetic<multiply_dims>, run_binary<Mul>, kTwoInputs),
     binary("Div", 14, infer_shape_arithmetic<divide_dims>, run_binary<Div>, kTwoInputs),
     binary("Pow", 15, infer_pow, run_pow),
-    binary("Mod", 13, infer_mod, run_mod),
+    binary("Mod", 28, infer_mod, run_mod),
     variadic("Max", 13, infer_arithmetic<kNumericTypes>, run_variadic<Max>),
     variadic("Min", 13, infer_arithmetic<kNumericTypes>, run_variadic<Min>),
     variadic("Sum", 13, infer_arithmetic<kFloatTypes>, run_variadic<Add>),

@@ -73,6 +73,15 @@ TEST(ElementwiseBinary, DivisionAndRemainder) {
   EXPECT_EQ(floor.to_int64(), (std::vector<std::int64_t>{1, 2, -2, -1, 0, 0}));
   EXPECT_EQ(trunc.to_int64(), (std::vector<std::int64_t>{1, -1, 1, -1, 0, 0}));
   EXPECT_EQ(quotient.to_int64(), (std::vector<std::int64_t>{2, -2, -2, 2, 0, std::numeric_limits<std::int32_t>::min()}));
+  // Floats too follow the sign of the divisor, zeros included.
+  const float inf = std::numeric_limits<float>::infinity();
+  const std::vector<float> m = run1("Mod", {Tensor::from<float>({6}, {5.3f, -5.3f, 5.3f, 4.0f, -4.0f, -1.0f}), Tensor::from<float>({6}, {2.0f, 2.0f, -2.0f, -2.0f, 2.0f, inf})}).to_float();
+  EXPECT_NEAR(m[0], 1.3f, 1e-6);
+  EXPECT_NEAR(m[1], 0.7f, 1e-6);
+  EXPECT_NEAR(m[2], -0.7f, 1e-6);
+  EXPECT_TRUE(m[3] == 0 && std::signbit(m[3]));
+  EXPECT_TRUE(m[4] == 0 && !std::signbit(m[4]));
+  EXPECT_EQ(m[5], inf);
 }
 
 TEST(ElementwiseBinary, Power) {
@@ -263,6 +272,9 @@ TEST(Logic, TruthTablesBitsAndShifts) {
   const Tensor by = Tensor::from<std::uint8_t>({3}, {2, 4, 200});
   EXPECT_EQ(values(run1("BitShift", {x, by}, {{"direction", std::string("LEFT")}})), (std::vector<std::int64_t>{0b110000, 0xF0, 0}));
   EXPECT_EQ(values(run1("BitShift", {x, by}, {{"direction", std::string("RIGHT")}})), (std::vector<std::int64_t>{0b11, 0x0F, 0}));
+  const Tensor sx = Tensor::from<std::int8_t>({5}, {-128, -3, 3, 64, -1}), sy = Tensor::from<std::int8_t>({5}, {1, -1, -1, 1, 8});
+  EXPECT_EQ(values(run1("BitShift", {sx, sy}, {{"direction", std::string("LEFT")}})), (std::vector<std::int64_t>{0, 0, 0, -128, 0}));
+  EXPECT_EQ(values(run1("BitShift", {sx, sy}, {{"direction", std::string("RIGHT")}})), (std::vector<std::int64_t>{-64, -1, 0, 32, -1}));
 }
 
 TEST(Logic, NanAndInfinity) {

@@ -23,14 +23,16 @@ struct LogicalXor { template <typename C> static auto of(C a, C b) { return a !=
 struct BitAnd { template <typename C> static C of(C a, C b) { return static_cast<C>(a & b); } };
 struct BitOr { template <typename C> static C of(C a, C b) { return static_cast<C>(a | b); } };
 struct BitXor { template <typename C> static C of(C a, C b) { return static_cast<C>(a ^ b); } };
-// Shifting by the width or more leaves nothing.
+// Shifting by a negative number, or by the width or more, leaves copies of the sign, and nothing to the left.
+template <typename C>
+bool within_width(C b) { return static_cast<std::make_unsigned_t<C>>(b) < sizeof(C) * 8; }
 struct ShiftLeft {
   template <typename C>
-  static C of(C a, C b) { return b < sizeof(C) * 8 ? static_cast<C>(static_cast<Wrapping<C>>(a) << b) : C{0}; }
+  static C of(C a, C b) { return within_width(b) ? static_cast<C>(static_cast<Wrapping<C>>(a) << b) : C{0}; }
 };
 struct ShiftRight {
   template <typename C>
-  static C of(C a, C b) { return b < sizeof(C) * 8 ? static_cast<C>(a >> b) : C{0}; }
+  static C of(C a, C b) { return static_cast<C>(within_width(b) ? a >> b : std::is_signed_v<C> && a < 0 ? -1 : 0); }
 };
 
 // Result: bool when `to_bool`, else the operands' type.
@@ -110,12 +112,12 @@ Status infer_shift(InferContext& context) {
   if (direction != "LEFT" && direction != "RIGHT") {
     return corrupt(fmt::format("{}: direction is '{}', expected 'LEFT' or 'RIGHT'", where(context.node()), direction));
   }
-  return infer_pair<kUnsignedTypes, false>(context);
+  return infer_pair<kIntegerTypes, false>(context);
 }
 
 Status run_shift(const Node& node, RunContext& context) {
-  return node.get_string("direction", "") == "LEFT" ? run_pair<ShiftLeft, UnsignedList, false>(node, context)
-                                                    : run_pair<ShiftRight, UnsignedList, false>(node, context);
+  return node.get_string("direction", "") == "LEFT" ? run_pair<ShiftLeft, IntegerList, false>(node, context)
+                                                    : run_pair<ShiftRight, IntegerList, false>(node, context);
 }
 
 struct Not : UnaryFunction {
@@ -181,7 +183,7 @@ const std::array kOperators = {
     logical<LogicalAnd>("And"), logical<LogicalOr>("Or"), logical<LogicalXor>("Xor"),
     bitwise<BitAnd>("BitwiseAnd"), bitwise<BitOr>("BitwiseOr"), bitwise<BitXor>("BitwiseXor"),
     unary_row<Not>("Not", 1), unary_row<BitwiseNot>("BitwiseNot", 18),
-    Operator{.name = "BitShift", .since = 11, .min_inputs = 2, .max_inputs = 2, .infer = infer_shift, .run = run_shift,
+    Operator{.name = "BitShift", .since = 28, .min_inputs = 2, .max_inputs = 2, .infer = infer_shift, .run = run_shift,
              .flags = kInPlace},
     Operator{.name = "IsNaN", .since = 20, .infer = infer_test, .run = run_test<false>},
     Operator{.name = "IsInf", .since = 20, .infer = infer_test, .run = run_test<true>},

@@ -148,13 +148,15 @@ Status run_depth_to_space(const Node& node, RunContext& context) {
 Status run_space_to_depth(const Node& node, RunContext& context) {
   const Tensor& x = context.input(0);
   NARROW_TRY(const std::int64_t block, block_size(node));
+  NARROW_TRY(const bool crd, column_row_depth(node));
   NARROW_TRY(const Shape shape, block_shape<space_to_depth_dims>(node, x, block));
   NARROW_TRY(MovedOutput out, MovedOutput::create(context, 0, x.dtype(), shape));
   const std::int64_t n = shape[0], c = x.shape()[1], h = shape[2], w = shape[3], b = block;
   const std::int64_t image = c * h * w * b * b;
-  // Output channel = (block row, block column, c).
-  out.copy(x, 0, 0, {{n, image, image}, {b, w * b, b * c * h * w}, {b, 1, c * h * w}, {c, h * w * b * b, h * w},
-                     {h, w * b * b, w}, {w, b, 1}});
+  // DCR: output channel = (block row, block column, c); CRD: (c, block row, block column).
+  const std::int64_t plane = h * w, channel = crd ? b * b * plane : plane;
+  const std::int64_t row = crd ? b * plane : b * c * plane, column = crd ? plane : c * plane;
+  out.copy(x, 0, 0, {{n, image, image}, {b, w * b, row}, {b, 1, column}, {c, plane * b * b, channel}, {h, w * b * b, w}, {w, b, 1}});
   out.finish();
   return {};
 }
@@ -163,7 +165,7 @@ const std::array kOperators = {
     Operator{.name = "Transpose", .since = 24, .infer = infer_transpose, .run = run_transpose, .quant = kTransportRule},
     Operator{.name = "DepthToSpace", .since = 13, .infer = infer_blocks<depth_to_space_dims>, .run = run_depth_to_space,
              .quant = kTransportRule},
-    Operator{.name = "SpaceToDepth", .since = 13, .infer = infer_blocks<space_to_depth_dims>, .run = run_space_to_depth,
+    Operator{.name = "SpaceToDepth", .since = 28, .infer = infer_blocks<space_to_depth_dims>, .run = run_space_to_depth,
              .quant = kTransportRule},
 };
 

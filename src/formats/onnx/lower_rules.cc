@@ -277,6 +277,13 @@ bool max_pool_before_8(const Node& node, const Graph&) { return node.output(1) =
 void max_pool_drop_order(Node& node, LowerContext&) { node.erase("storage_order"); }
 bool first_input_float(const Node& node, const Graph& graph) { return is_float_or_unknown(graph, node.input(0)); }
 
+bool shifts_unsigned(const Node& node, const Graph& graph) { return node.input(0) == kNoValue || !is_signed_integer(graph.value(node.input(0)).type.dtype); }
+bool mod_of_integers(const Node& node, const Graph& graph) {
+  return node.get_int("fmod", 0) != 0 || node.input(0) == kNoValue || !is_float(graph.value(node.input(0)).type.dtype);
+}
+bool depth_first(const Node& node, const Graph&) { return node.get_string("mode", "DCR") == "DCR"; }
+void drop_mode(Node& node, LowerContext&) { node.erase("mode"); }
+
 bool has_bias(const Node& node, const Graph&) { return node.input(2) != kNoValue; }
 bool first_index(const Node& node, const Graph&) { return node.get_int("select_last_index", 0) == 0; }
 void drop_select_last(Node& node, LowerContext&) { node.erase("select_last_index"); }
@@ -327,6 +334,9 @@ const LowerRule kRules[] = {
     {"GroupNormalization", 21, never, nullptr},
     {"GridSample", 20, nullptr, grid_sample_old_modes},
     {"DFT", 20, dft_axis_fixed, dft_axis_to_attribute},
+    {"BitShift", 28, shifts_unsigned, nullptr},
+    {"Mod", 28, mod_of_integers, nullptr},
+    {"SpaceToDepth", 28, depth_first, drop_mode},
     {"ReduceL1", 18, reduce_axes_fixed, axes_to_attribute},
     {"ReduceL2", 18, reduce_axes_fixed, axes_to_attribute},
     {"ReduceLogSum", 18, reduce_axes_fixed, axes_to_attribute},
