@@ -283,6 +283,7 @@ const std::array kOperators = {
     Operator{.name = "Constant", .since = 24, .min_inputs = 0, .max_inputs = 0, .infer = infer_constant, .run = run_constant},
     Operator{.name = "ConstantOfShape", .since = 24, .infer = infer_constant_of_shape, .run = run_constant_of_shape},
     Operator{.name = "Range", .since = 27, .min_inputs = 3, .max_inputs = 3, .infer = infer_range, .run = run_range},
+    Operator{.name = "Range", .domain = "com.microsoft", .min_inputs = 3, .max_inputs = 3, .infer = infer_range, .run = run_range},
     Operator{.name = "EyeLike", .since = 22, .infer = infer_eye_like, .run = run_eye_like},
     Operator{.name = "OneHot", .since = 11, .min_inputs = 3, .max_inputs = 3, .infer = infer_one_hot, .run = run_one_hot},
 };

@@ -222,6 +222,7 @@ const std::array kOperators = {
     row("Gather", 13, infer_gather, run_gather),
     row("GatherElements", 13, infer_gather_elements, run_gather_elements),
     row("GatherND", 13, infer_gather_nd, run_gather_nd),
+    Operator{.name = "GatherND", .domain = "com.microsoft", .min_inputs = 2, .max_inputs = 2, .infer = infer_gather_nd, .run = run_gather_nd},
     row("Compress", 11, infer_compress, run_compress),
 };
 

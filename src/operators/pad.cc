@@ -193,6 +193,7 @@ const std::array kOperators = {
     // Codes move unchanged only where the constant has a code: the quantizer checks input 2 before it relies on this.
     Operator{.name = "Pad", .since = 24, .min_inputs = 2, .max_inputs = 4, .infer = infer_pad, .run = run_pad,
              .quant = kTransportRule},
+    Operator{.name = "Pad", .domain = "com.microsoft", .min_inputs = 2, .max_inputs = 3, .infer = infer_pad, .run = run_pad},
 };
 
 }  // namespace

@@ -275,6 +275,27 @@ def group_query_attention(r):
     return trimmed(Case("GroupQueryAttention", inputs, [True, True, True], attributes, compared={1: present, 2: present}))
 
 
+def gather_nd(r):
+    s = [int(d) for d in r.integers(1, 5, r.integers(1, 4))]
+    depth = int(r.integers(1, len(s) + 1))
+    count = size(r, 1, 3)
+    indices = np.stack([r.integers(0, d, count) for d in s[:depth]], -1)
+    return Case("GatherND", [normal(r, *s), indices.astype(np.int64 if r.random() < 0.5 else np.int32)], [True])
+
+
+def pad(r):
+    s = [int(d) for d in r.integers(2, 5, r.integers(1, 4))]
+    mode = str(r.choice(["constant", "edge", "reflect"]))
+    pads = r.integers(0, 2, 2 * len(s)).astype(np.int64)
+    value = maybe(r, np.array([1.5], np.float32)) if mode == "constant" else None
+    return trimmed(Case("Pad", [normal(r, *s), pads.reshape(1, -1) if r.random() < 0.3 else pads, value], [True], {"mode": mode}, constants=(1,) if r.integers(2) else ()))
+
+
+def number_range(r):
+    kind = [np.float32, np.int32, np.int64][r.integers(3)]
+    return Case("Range", [np.array(v, kind) for v in (r.integers(-5, 5), r.integers(5, 20), r.integers(1, 4))], [True])
+
+
 CASES = [gelu, quick_gelu, fast_gelu, bias_gelu, skip_layer_normalization, skip_simplified_layer_normalization, simplified_layer_normalization,
          embed_layer_normalization, fused_matmul, transpose_matmul, fused_gemm, fused_conv, inverse, trilu, rotary_embedding, attention, multi_head_attention,
-         group_query_attention]
+         group_query_attention, gather_nd, pad, number_range]
