@@ -23,7 +23,11 @@ std::string why_float(const graph::Graph& graph, const graph::Node& node, const 
   const operators::Operator* op = operators::find_operator(node.domain, node.op_type);
   if (op == nullptr) return "an operator that narrow does not know";
   if (op->quant.role == operators::QuantRole::kNone) return fmt::format("{} has no integer form", node.op_type);
-  if (target.find(node.op_type) == nullptr) return fmt::format("{} has no integer kernel for {}", target.name, node.op_type);
+  const targets::OperatorRule* rule = target.find(node.op_type);
+  if (rule == nullptr) return fmt::format("{} has no integer kernel for {}", target.name, node.op_type);
+  if (rule->refuses != nullptr) {
+    if (const std::string_view reason = rule->refuses(graph, node); !reason.empty()) return std::string(reason);
+  }
   if (op->quant.role == operators::QuantRole::kCompute && op->quant.weight_input >= 0) {
     const graph::ValueId weight = node.input(static_cast<std::size_t>(op->quant.weight_input));
     if (weight == graph::kNoValue) return "it has no weight";

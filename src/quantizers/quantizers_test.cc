@@ -207,6 +207,25 @@ TEST(Half, KeepsLayersBeyondTheRangeOfHalf) {
   EXPECT_EQ(find_layer(*outcome, "two")->decision, Decision::kConverted);
 }
 
+// The standard defines Celu and the statistics of LayerNormalization for f32 alone.
+TEST(Half, KeepsWhatTheStandardKnowsInF32Alone) {
+  ModelBuilder b;
+  const ValueId c = b.node("Celu", "celu", {b.node("MatMul", "product", {b.input("x", {4, 32}), b.weight("w", {32, 16})})});
+  const ValueId n = b.node("LayerNormalization", "norm", {c, b.weight("g", {16}, 2)});
+  const ValueId mean = b.graph().add_value("mean", {});
+  b.graph().nodes.back().outputs.push_back(mean);
+  const Model model = b.finish({n, mean});
+  Recipe recipe;
+  recipe.method = "fp16";
+  const Result<Outcome> outcome = quantize(model, recipe);
+  ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+  EXPECT_EQ(find_layer(*outcome, "product")->decision, Decision::kConverted);
+  for (const char* name : {"celu", "norm"}) {
+    EXPECT_EQ(find_layer(*outcome, name)->decision, Decision::kFloat) << name;
+    EXPECT_FALSE(find_layer(*outcome, name)->reason.empty()) << name;
+  }
+}
+
 TEST(Half, StoresBfloat16WithACastBack) {
   ModelBuilder b;
   const Model model = b.finish({b.node("MatMul", "y", {b.input("x", {4, 32}), b.weight("w", {32, 16})})});

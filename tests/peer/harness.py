@@ -52,7 +52,7 @@ def narrow(*arguments, exit_code=0):
 
 
 class OnnxRuntime:
-    """One model in ONNX Runtime's CPU provider."""
+    """One model, a path or the bytes of a file, in ONNX Runtime's CPU provider."""
     name = "onnxruntime"
 
     def __init__(self, path, threads=1, optimized=True):
@@ -63,7 +63,8 @@ class OnnxRuntime:
         options.log_severity_level = 3
         if not optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = path if isinstance(path, bytes) else str(path)
+        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.inputs = [i.name for i in self.session.get_inputs()]
 
     def run(self, *arrays, **named):

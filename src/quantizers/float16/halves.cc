@@ -24,7 +24,7 @@ constexpr std::int64_t kOnnxFloat = 1, kOnnxHalf = 10;
 
 // No f16 in the operator's definition, or results that f16 cannot count (running sums, coordinates).
 constexpr std::string_view kBlocked[] = {"NonMaxSuppression", "Range", "CumSum", "RoiAlign", "MelWeightMatrix", "Upsample",
-                                         "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"};
+                                         "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Celu", "DynamicQuantizeLinear"};
 
 // com.microsoft's operators whose float inputs and outputs may all be f16.
 constexpr std::string_view kMicrosoftInHalf[] = {"Attention", "BiasGelu", "BiasSplitGelu", "EmbedLayerNormalization", "FastGelu", "FusedMatMul", "Gelu",
@@ -66,6 +66,7 @@ std::string Converter::why_float(const Node& node) const {
   if (has_subgraph(node)) return fmt::format("{} passes values on; its bodies are converted inside", node.op_type);
   if (!knows_in_half(node)) return fmt::format("narrow does not know the operator {}{} in f16", node.domain.empty() ? "" : node.domain + "::", node.op_type);
   if (std::find(std::begin(kBlocked), std::end(kBlocked), node.op_type) != std::end(kBlocked)) return fmt::format("{} is kept in f32", node.op_type);
+  if (node.op_type == "LayerNormalization" && node.outputs.size() > 1) return "its mean and deviation have no f16 in the standard";
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     const Tensor* tensor = node.inputs[i] == kNoValue || always_f32(node, i) ? nullptr : graph_.constant(node.inputs[i]);
     if (tensor == nullptr || tensor->dtype() != DType::kF32) continue;
