@@ -13,6 +13,12 @@ namespace narrow::operators {
 
 using graph::Node;
 
+namespace {
+
+constexpr std::int64_t kLargestEmpty = 1 << 28;
+
+}  // namespace
+
 Error bad_attribute(const Node& node, std::string what) { return corrupt(fmt::format("{}: {}", where(node), what)); }
 Error bad_input(const Node& node, std::string what) { return invalid_argument(fmt::format("{}: {}", where(node), what)); }
 
@@ -30,7 +36,17 @@ Result<std::int64_t> read_count(const Node& node, std::string_view attribute) {
   return bad_attribute(node, fmt::format("{} is {}, expected 1 or more", attribute, count));
 }
 
+Status check_dimensions(const Node& node, const Tensor& tensor, const char* what) {
+  if (tensor.size() != 0) return {};
+  Shape dims = tensor.shape();
+  for (std::int64_t& dim : dims) dim = std::max<std::int64_t>(1, dim);
+  const auto nominal = base::checked_product(dims);
+  if (nominal && *nominal <= kLargestEmpty) return {};
+  return bad_input(node, fmt::format("{} is empty, of shape {}, whose other dimensions are too large", what, to_string(tensor.shape())));
+}
+
 Result<HeadShape> read_heads(const Node& node, const Tensor& tensor, const char* what, std::optional<std::int64_t> heads) {
+  NARROW_RETURN_IF_ERROR(check_dimensions(node, tensor, what));
   const Shape& s = tensor.shape();
   if (tensor.rank() == 4) return HeadShape{s[0], s[1], s[2], s[3], true};
   if (tensor.rank() != 3) return bad_input(node, fmt::format("{} has shape {}, expected rank 3 or 4", what, to_string(s)));
@@ -76,6 +92,7 @@ Result<CachedHeads> CachedHeads::join(const Node& node, RunContext& context, con
   std::int64_t past_length = 0;
   FloatInput before;
   if (past.defined()) {
+    NARROW_RETURN_IF_ERROR(check_dimensions(node, past, "a past state"));
     const Shape& s = past.shape();
     if (s.size() != 4 || s[0] != shape.batch || s[1] != shape.heads || s[3] != shape.size || past.dtype() != dtype) {
       return bad_input(node, fmt::format("a past state is {}{}, expected {}[{},{},past length,{}]", to_string(past.dtype()), to_string(s), to_string(dtype),

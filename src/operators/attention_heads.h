@@ -34,6 +34,8 @@ Error bad_input(const graph::Node& node, std::string what);
 Status require_inputs(const graph::Node& node, std::initializer_list<std::size_t> inputs);
 // An attribute that counts something. Errors: corrupt when it is absent or not in [1, 2^31).
 Result<std::int64_t> read_count(const graph::Node& node, std::string_view attribute);
+// An empty tensor may have dimensions beyond any memory: such are refused before they are multiplied. Errors: invalid_argument.
+Status check_dimensions(const graph::Node& node, const Tensor& tensor, const char* what);
 // Rank 4 as it stands, whatever `heads`; rank 3 split into that many. Errors: invalid_argument.
 Result<HeadShape> read_heads(const graph::Node& node, const Tensor& tensor, const char* what, std::optional<std::int64_t> heads);
 // The factor on the products: the attribute "scale", or 1 / sqrt(head_size) where it is absent (or 0, when zero_is_absent).

@@ -108,6 +108,15 @@ TEST(AttentionOperator, EmptyTensors) {
   }
 }
 
+TEST(AttentionOperator, RefusesEmptyTensorsOfHugeDimensions) {
+  const std::int64_t huge = std::int64_t{1} << 40;
+  const auto empty = [](Shape s) { return *Tensor::create(DType::kF32, std::move(s)); };
+  expect_refused(run("Attention", {empty({0, huge, huge, 4}), empty({0, huge, huge, 4}), empty({0, huge, huge, 4})}), "too large");
+  expect_refused(run("Attention", {empty({1, 1, 1, 0}), empty({1, 1, huge, 0}), empty({1, 1, huge, 0})}), "too large");
+  const Tensor x = random_normal(DType::kF32, {1, 1, 2, 4}, 1);
+  expect_refused(run("Attention", {x, x, x, kNone, empty({1, 0, huge, huge}), empty({1, 0, huge, huge})}), "too large");
+}
+
 TEST(AttentionOperator, RefusesWhatDoesNotFit) {
   const auto t = [](Shape s) { return random_normal(DType::kF32, s, 1); };
   const Tensor q = t({2, 4, 3, 8}), k = t({2, 2, 5, 8}), v = t({2, 2, 5, 8});

@@ -67,6 +67,7 @@ struct Parts {
     Parts p;
     const Tensor& query = context.input(kQuery);
     if (query.rank() != 3) return bad_input(node, fmt::format("query has shape {}, expected rank 3", to_string(query.shape())));
+    NARROW_RETURN_IF_ERROR(check_dimensions(node, query, "query"));
     NARROW_TRY(p.query_input, FloatInput::open(query, "query"));
     if (context.has_input(kKey) != context.has_input(kValue)) return bad_input(node, "key and value must be given together");
     if (!context.has_input(kKey)) {
@@ -116,6 +117,7 @@ struct Lengths {
     std::int64_t cached = 0;
     if (context.has_input(kPastKey) != context.has_input(kPastValue)) return bad_input(node, "past_key and past_value must be given together");
     if (context.has_input(kPastKey)) {
+      NARROW_RETURN_IF_ERROR(check_dimensions(node, context.input(kPastKey), "past_key"));
       const Shape& s = context.input(kPastKey).shape();
       if (s.size() != 4 || s[0] != batch || s[1] != parts.key.heads || s[3] != parts.key.size || context.input(kPastValue).shape() != s) {
         return bad_input(node, fmt::format("past_key has shape {} and past_value {}, expected [{},{},past length,{}]", to_string(s),

@@ -178,6 +178,7 @@ struct Parts {
 
  private:
   static Status unpack(const Node& node, const Tensor& packed, std::int64_t heads, std::int64_t count, const float* data, std::initializer_list<Part*> parts) {
+    NARROW_RETURN_IF_ERROR(check_dimensions(node, packed, "a packed input"));
     const Shape& s = packed.shape();
     if (s.size() != 5 || s[2] != heads || s[3] != count) {
       return bad_input(node, fmt::format("a packed input has shape {}, expected [batch,length,{},{},head size]", to_string(s), heads, count));
@@ -318,6 +319,8 @@ Status run(const Node& node, RunContext& context) {
     return bad_input(node, fmt::format("input {}{} and weights {}{} do not go together", to_string(x.dtype()), to_string(x.shape()), to_string(weights.dtype()),
                                        to_string(weights.shape())));
   }
+  NARROW_RETURN_IF_ERROR(check_dimensions(node, x, "the input"));
+  NARROW_RETURN_IF_ERROR(check_dimensions(node, weights, "the weights"));
   const std::int64_t batch = x.shape()[0], length = x.shape()[1], columns = weights.shape()[1];
   NARROW_TRY(const auto sizes, read_hidden_sizes(node, heads, columns));
   NARROW_TRY(const std::vector<float> qkv, project(node, context, batch * length, columns));
@@ -332,6 +335,7 @@ Status run(const Node& node, RunContext& context) {
   std::vector<float> own;
   const bool wants_present = context.wants_output(1);
   if (context.has_input(kPast)) {
+    NARROW_RETURN_IF_ERROR(check_dimensions(node, context.input(kPast), "past"));
     const Shape& s = context.input(kPast).shape();
     if (s.size() != 5 || s[0] != 2 || s[1] != batch || s[2] != heads || s[4] != k.size) {
       return bad_input(node, fmt::format("past has shape {}, expected [2,{},{},past length,{}]", to_string(s), batch, heads, k.size));

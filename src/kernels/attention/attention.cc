@@ -32,7 +32,7 @@ class Attention {
   }
 
   Status run() {
-    if (p_.batch == 0 || p_.query_heads == 0 || p_.queries == 0) return {};
+    if (p_.batch == 0 || p_.query_heads == 0 || p_.queries == 0 || (p_.value_size == 0 && p_.scores == nullptr)) return {};
     const std::int64_t blocks = (p_.queries + rows_ - 1) / rows_;
     try {
       scratch_.resize(static_cast<std::size_t>(pool_.threads()));
