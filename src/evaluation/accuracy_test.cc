@@ -83,6 +83,31 @@ TEST(Metrics, AreTheSameForAnyNumberOfThreads) {
   }
 }
 
+TEST(Metrics, SpearmanOfScoredPairs) {
+  graph::Graph net;
+  const graph::ValueId x = net.add_value("x", graph::Type::tensor(DType::kF32, {1, 2}));
+  net.inputs = {x};
+  net.outputs = {testing::append(net, "Identity", "embedding", {x})};
+  // Angles between the two of each pair grow, so likeness falls; the scores fall too but for one exchange.
+  const std::vector<double> scores = {5, 4, 2, 3, 1};
+  std::vector<datasets::Sample> samples;
+  for (std::size_t i = 0; i < 10; ++i) {
+    datasets::Sample sample;
+    const float angle = i % 2 == 0 ? 0 : 0.2f * static_cast<float>(i);
+    sample.inputs.emplace_back("x", Tensor::from<float>({1, 2}, {std::cos(angle), std::sin(angle)}));
+    sample.score = scores[i / 2];
+    samples.push_back(std::move(sample));
+  }
+  const graph::Graph* const models[] = {&net, &net};
+  const auto metrics = measure_metrics(models, MemoryData(samples), {});
+  ASSERT_TRUE(metrics.ok()) << metrics.error().to_string();
+  EXPECT_NEAR(*(*metrics)[0].spearman, 90, 1e-9);  // 1 - 6 · 2 / (5 · 24)
+  EXPECT_NEAR(*(*metrics)[1].spearman, 90, 1e-9);
+  EXPECT_FALSE((*metrics)[1].agreement) << "embeddings are no class scores";
+  samples.pop_back();
+  EXPECT_FALSE(measure_metrics(models, MemoryData(samples), {})->front().spearman) << "a pair is broken";
+}
+
 TEST(Sweep, NamesTheFirstBrokenSampleWhateverTheThreads) {
   const graph::Graph net = make_net(4);
   const graph::Graph* const models[] = {&net};
