@@ -48,6 +48,9 @@ Result<Array> Array::load_npy(const std::string& path) {
 }
 
 Status Array::save_npy(const std::string& path) const {
+  if (element_type == to_string(DType::kString)) {
+    return unsupported(fmt::format("'{}' is not written: an array of strings has no .npy form that narrow writes", path));
+  }
   auto tensor = to_tensor(*this);
   if (!tensor.ok()) return std::move(tensor).error().context(fmt::format("while writing '{}'", path));
   auto bytes = datasets::npy_bytes(*tensor);

@@ -14,9 +14,13 @@ Result<std::vector<Tensor>> run_once(const graph::Graph& graph, const datasets::
   runtime::SessionOptions options;
   options.threads = threads;
   NARROW_TRY(const auto session, runtime::Session::create(graph, options));
-  NARROW_TRY(const std::vector<Tensor> outputs, session->run(sample.inputs));
+  const std::vector<runtime::NamedValue> inputs(sample.inputs.begin(), sample.inputs.end());
+  NARROW_TRY(const std::vector<RuntimeValue> outputs, session->run_values(inputs));
   std::vector<Tensor> kept;
-  for (const Tensor& output : outputs) kept.push_back(output.clone());
+  for (const RuntimeValue& output : outputs) {
+    if (output.is_tensor()) kept.push_back(output.tensor().clone());
+    if (output.is_sequence()) kept.insert(kept.end(), output.sequence().begin(), output.sequence().end());
+  }
   return kept;
 }
 

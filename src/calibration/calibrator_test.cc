@@ -66,6 +66,21 @@ CalibrateOptions options(int threads, std::string observer = "entropy") {
   return o;
 }
 
+TEST(Calibrator, TakesModelsThatReturnSequences) {
+  graph::Graph graph = identity();
+  graph::Node node;
+  node.name = "pair";
+  node.op_type = "SequenceConstruct";
+  node.inputs = {graph.outputs[0], graph.outputs[0]};
+  node.outputs = {graph.add_value("s", {})};
+  graph.nodes.push_back(node);
+  graph.outputs = node.outputs;
+  const auto table = calibrate(graph, Numbers(40), options(1));
+  ASSERT_TRUE(table.ok()) << table.error().to_string();
+  EXPECT_EQ(table->samples, 40u);
+  ASSERT_NE(table->find("y"), nullptr);
+}
+
 TEST(Calibrator, AddsUpWhatTheSamplesHold) {
   const auto table = calibrate(identity(), Numbers(150), options(2));
   ASSERT_TRUE(table.ok()) << table.error().to_string();
