@@ -15,7 +15,7 @@ namespace narrow::conformance {
 struct WorkerOptions {
   std::vector<base::Isa> isas;
   int jobs = 1;           // processes at a time
-  int seconds_a_case = 60;  // a case that takes longer has failed
+  int seconds_a_case = 60;  // of processor time; a case that takes longer has failed
 };
 
 // Calls report(case index, instruction set, outcome) once for each case and instruction set, in any order, from this
