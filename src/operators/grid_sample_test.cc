@@ -67,6 +67,8 @@ TEST(GridSample, ContinuesBeyondTheBorderAsAsked) {
   EXPECT_NEAR(sample(9, "linear", "zeros", 0), 0, 1e-5);
   EXPECT_NEAR(sample(-7, "linear", "border", 0), 1, 1e-5);
   EXPECT_NEAR(sample(7, "nearest", "border", 0), 4, 1e-5);
+  EXPECT_NEAR(sample(-0.5, "cubic", "border", 0), 0.90625, 1e-5);  // pixels 1, 1, 1, 2 by -3/32, 19/32, 19/32, -3/32
+  EXPECT_NEAR(sample(-9, "cubic", "border", 0), 1, 1e-5);
   EXPECT_NEAR(sample(-1, "linear", "reflection", 0), 1, 1e-5);    // about the outer edge, -0.5
   EXPECT_NEAR(sample(-1.5, "linear", "reflection", 0), 1.5, 1e-5);
   EXPECT_NEAR(sample(-1, "linear", "reflection", 1), 2, 1e-5);    // about the centre of the first pixel

@@ -61,7 +61,12 @@ class Sampler {
   int axis_taps(T at, std::int64_t size, Tap<T>* taps) const {
     if (interpolation_ == Interpolation::kNearest) at = std::nearbyint(at);
     if (border_ == Border::kZeros && !(at > T(-3) && at < static_cast<T>(size + 2))) return 0;
-    if (border_ == Border::kClamp) at = std::isnan(at) ? T(0) : std::clamp(at, T(0), static_cast<T>(size - 1));
+    if (border_ == Border::kClamp) {
+      // A cubic curve still bends beyond the outermost pixel: there each tap is clamped, not the position (as PyTorch and
+      // ONNX Runtime do). Three pixels out all taps are the same.
+      const T beyond = interpolation_ == Interpolation::kCubic ? T(3) : T(0);
+      at = std::isnan(at) ? T(0) : std::clamp(at, -beyond, static_cast<T>(size - 1) + beyond);
+    }
     if (border_ == Border::kReflect) at = reflect(at, size);
     const std::int64_t base = static_cast<std::int64_t>(std::floor(at));
     const T t = at - static_cast<T>(base);

@@ -25,9 +25,9 @@ ELSEWHERE = {
     "SequenceLength SplitToSequence ConcatFromSequence Optional OptionalGetElement OptionalHasElement Constant",
     "random by definition": "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial",
     "newer than this opset or unknown to ONNX Runtime's CPU provider: the conformance cases": "Attention LinearAttention FlexAttention RotaryEmbedding TensorScatter BitCast "
-    "CausalConvWithState CumProd AffineGrid Swish RMSNormalization SimplifiedLayerNormalization",
+    "SwiGLU CausalConvWithState CumProd AffineGrid Swish RMSNormalization SimplifiedLayerNormalization",
     "wants inputs of its own kind: the conformance cases": "BlackmanWindow HammingWindow HannWindow MelWeightMatrix DFT STFT CenterCropPad Col2Im DeformConv MaxRoiPool RoiAlign MaxUnpool "
-    "NonMaxSuppression NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss Unique ConvInteger QLinearConv QLinearMatMul StringNormalizer",
+    "NonMaxSuppression NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss Unique ConvInteger QLinearConv QLinearMatMul TfIdfVectorizer",
 }
 
 

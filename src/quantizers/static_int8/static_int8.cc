@@ -92,6 +92,10 @@ Result<Observed> observe(const Graph& graph, const Plan& plan, const calibration
       warnings.push_back(fmt::format("'{}' held {} NaN or infinite value(s) during calibration, first in sample {}; they were left out of its range",
                                      base::escape_controls(name), seen->non_finite, base::escape_controls(seen->first_non_finite)));
     }
+    if (seen->count == 0 && seen->non_finite == 0) {  // it never held an element: any range will do
+      observed.ranges[static_cast<ValueId>(v)] = {};
+      continue;
+    }
     if (seen->count == 0) {
       return invalid_argument(fmt::format("calibration saw no finite value of '{}'", base::escape_controls(name)))
           .hint("the model computes NaN on this data: check --preprocess, or exclude the node that makes it");
