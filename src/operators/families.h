@@ -67,5 +67,8 @@ std::span<const Operator> rearrange_operators();
 std::span<const Operator> determinant_operators();
 std::span<const Operator> random_operators();
 std::span<const Operator> loss_operators();
+std::span<const Operator> matmul_nbits_operators();
+std::span<const Operator> gather_quantized_operators();
+std::span<const Operator> integer_reduce_operators();
 
 }  // namespace narrow::operators

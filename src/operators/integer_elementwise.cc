@@ -1,4 +1,4 @@
-// Element by element on 8-bit codes: QLinearAdd, QLinearMul, QLinearConcat, QLinearSigmoid, QLinearLeakyRelu,
+// Element by element on 8-bit codes: QLinearAdd, QLinearMul, QLinearConcat, QLinearWhere, QLinearSigmoid, QLinearLeakyRelu,
 // QLinearSoftmax, and narrow's Lookup. Each gives the codes that dequantize, compute in f32, quantize would give.
 #include <fmt/format.h>
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/affine/affine.h"
+#include "operators/broadcast.h"
 #include "operators/families.h"
 #include "operators/quantized_io.h"
 
@@ -156,6 +157,62 @@ Status run_binary(const Node& node, RunContext& context) {
   return {};
 }
 
+// ---- requantizing ---------------------------------------------------------------------------------------------------
+
+// 256 codes, 256 answers: each code under its new parameters.
+using CodeTable = std::array<std::uint8_t, 256>;
+
+CodeTable requantizing_table(DType from, const TensorQuant& q_from, DType to, const TensorQuant& q_to) {
+  CodeTable all, table;
+  for (std::size_t c = 0; c < all.size(); ++c) all[c] = static_cast<std::uint8_t>(c);
+  if (from == to && q_from.scale == q_to.scale && q_from.zero_point == q_to.zero_point) return all;
+  float reals[256];
+  dequantize(Tensor::from_borrowed(from, {256}, all.data()), 0, 256, q_from, reals);
+  Tensor codes = Tensor::from_borrowed(to, {256}, table.data());
+  quantize(reals, 256, q_to, codes, 0);
+  return table;
+}
+
+// ---- Where ----------------------------------------------------------------------------------------------------------
+
+// condition, x, x_scale, x_zero_point, y, y_scale, y_zero_point, z_scale, z_zero_point
+Status infer_where(InferContext& context) {
+  const Type* types[] = {&context.input(0), &context.input(1), &context.input(4)};
+  Type z = Type::tensor(context.input(8).dtype);
+  NARROW_TRY(auto dims, broadcast_types(context.node(), types));
+  if (dims) z = Type::tensor(z.dtype, *std::move(dims));
+  context.set_output(0, std::move(z));
+  return {};
+}
+
+Status run_where(const Node& node, RunContext& context) {
+  const Tensor& condition = context.input(0);
+  const Tensor& x = context.input(1);
+  const Tensor& y = context.input(4);
+  const DType dtype = context.input(8).dtype();
+  if (condition.dtype() != DType::kBool) return dtype_error(node, condition.dtype());
+  NARROW_RETURN_IF_ERROR(check_code_type(node, "x", x.dtype()));
+  NARROW_RETURN_IF_ERROR(check_code_type(node, "y", y.dtype()));
+  NARROW_RETURN_IF_ERROR(check_code_type(node, "the output", dtype));
+  NARROW_TRY(const TensorQuant qx, read_quant(node, "x", context.input(2), context.input(3)));
+  NARROW_TRY(const TensorQuant qy, read_quant(node, "y", context.input(5), context.input(6)));
+  NARROW_TRY(const TensorQuant qz, read_quant(node, "the output", context.input(7), context.input(8)));
+  const Shape* shapes[] = {&condition.shape(), &x.shape(), &y.shape()};
+  NARROW_TRY(const Shape shape, broadcast_shapes(node, shapes));
+  NARROW_TRY(Tensor * z, context.output(0, dtype, shape));
+  const CodeTable from_x = requantizing_table(x.dtype(), qx, dtype, qz), from_y = requantizing_table(y.dtype(), qy, dtype, qz);
+  const BroadcastPlan plan = plan_broadcast(shape, shapes);
+  const auto bytes = [](const Tensor& t) { return static_cast<const std::uint8_t*>(t.raw()); };
+  auto* out = static_cast<std::uint8_t*>(z->mutable_raw());
+  for_each_run(plan, context.pool(), [&](std::int64_t to, const BroadcastPlan::Offsets& from, std::int64_t n) {
+    const auto at = [&](int input, std::int64_t i) { return from[input] + i * plan.inner_strides[input]; };
+    for (std::int64_t i = 0; i < n; ++i) {
+      out[to + i] = bytes(condition)[at(0, i)] != 0 ? from_x[bytes(x)[at(1, i)]] : from_y[bytes(y)[at(2, i)]];
+    }
+  });
+  return {};
+}
+
 // ---- Concat ---------------------------------------------------------------------------------------------------------
 
 Status infer_concat(InferContext& context) {
@@ -214,14 +271,7 @@ Status run_concat(const Node& node, RunContext& context) {
     if (qx.scale == qy.scale && qx.zero_point == qy.zero_point && x.dtype() == dtype) {
       for (std::int64_t o = 0; o < outer; ++o) std::memcpy(target + o * y_row, source + o * row, static_cast<std::size_t>(row));
     } else {
-      // 256 codes, 256 answers.
-      std::uint8_t table[256];
-      Tensor codes = Tensor::from_borrowed(dtype, {256}, table);
-      std::uint8_t all[256];
-      for (int c = 0; c < 256; ++c) all[c] = static_cast<std::uint8_t>(c);
-      float reals[256];
-      dequantize(Tensor::from_borrowed(x.dtype(), {256}, all), 0, 256, qx, reals);
-      quantize(reals, 256, qy, codes, 0);
+      const CodeTable table = requantizing_table(x.dtype(), qx, dtype, qy);
       for (std::int64_t o = 0; o < outer; ++o) {
         for (std::int64_t j = 0; j < row; ++j) target[o * y_row + j] = table[source[o * row + j]];
       }
@@ -325,6 +375,7 @@ const std::array kOperators = {
     Operator{.name = "QLinearAdd", .domain = kMicrosoft, .min_inputs = 7, .max_inputs = 8, .infer = infer_binary, .run = run_binary},
     Operator{.name = "QLinearMul", .domain = kMicrosoft, .min_inputs = 7, .max_inputs = 8, .infer = infer_binary, .run = run_binary},
     Operator{.name = "QLinearConcat", .domain = kMicrosoft, .min_inputs = 5, .max_inputs = -1, .infer = infer_concat, .run = run_concat},
+    Operator{.name = "QLinearWhere", .domain = kMicrosoft, .min_inputs = 9, .max_inputs = 9, .infer = infer_where, .run = run_where},
     Operator{.name = "QLinearSigmoid", .domain = kMicrosoft, .min_inputs = 4, .max_inputs = 5, .infer = infer_unary, .run = run_unary},
     Operator{.name = "QLinearLeakyRelu", .domain = kMicrosoft, .min_inputs = 4, .max_inputs = 5, .infer = infer_unary, .run = run_unary},
     Operator{.name = "QLinearSoftmax", .domain = kMicrosoft, .min_inputs = 5, .max_inputs = 5, .infer = infer_unary, .run = run_softmax},

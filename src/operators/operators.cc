@@ -71,6 +71,9 @@ const std::span<const Operator> kFamilies[] = {
     determinant_operators(),
     random_operators(),
     loss_operators(),
+    matmul_nbits_operators(),
+    gather_quantized_operators(),
+    integer_reduce_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {

@@ -19,6 +19,7 @@ class Case:
     constants: tuple = ()             # inputs, by number, that the model holds itself
     compared: dict = field(default_factory=dict)  # output number -> the part of it that has a meaning (an index)
     tolerance: float = 1e-4           # of the largest expected number
+    codes: float = 0.5                # how far integers may be apart; 0.5: not at all
     opset: int = 17
 
 
