@@ -86,8 +86,6 @@ class DynamicLstmKernel final : public Kernel {
         if ((*names)[i] != (i % 3 == 0 ? "Sigmoid" : "Tanh")) return unsupported(fmt::format("the activation {} is not run in 8 bits", (*names)[i]));
       }
     }
-    if (node.get_float("clip", 0) != 0 || node.get_int("input_forget", 0) != 0) return unsupported("clip and input_forget are not run in 8 bits");
-    if (node.input(kP) != graph::kNoValue) return unsupported("peepholes are not run in 8 bits");
     if (node.inputs.size() < 12) return corrupt(fmt::format("{} inputs, expected 12", node.inputs.size()));
     for (std::size_t i : {kW, kR, kWScale, kWZero, kRScale, kRZero}) {
       if (context.constants[i] == nullptr) return unsupported("weights that are not constant are not run in 8 bits");
@@ -120,6 +118,9 @@ class DynamicLstmKernel final : public Kernel {
     NARROW_TRY(const float* bias, optional(kB, directions * 8 * h));
     NARROW_TRY(const float* first_h, optional(kH, directions * batch * h));
     NARROW_TRY(const float* first_c, optional(kC, directions * batch * h));
+    NARROW_TRY(const float* peepholes, optional(kP, directions * 3 * h));
+    const bool input_forget = node_.get_int("input_forget", 0) != 0;
+    const float limit = node_.get_float("clip", 0) > 0 ? node_.get_float("clip", 0) : INFINITY;
     std::vector<std::int64_t> lengths(static_cast<std::size_t>(batch), steps);
     if (context.has_input(kLengths)) {
       lengths = context.input(kLengths).to_int64();
@@ -155,11 +156,16 @@ class DynamicLstmKernel final : public Kernel {
           const float* from_x = gates.data() + (t * batch + b) * n;
           const float* from_h = step_gates.data() + b * n;
           float* out = all + ((t * directions + d) * batch + b) * h;
+          const float* peephole = peepholes == nullptr ? nullptr : peepholes + d * 3 * h;  // input, output, forget
           for (std::int64_t j = 0; j < h; ++j) {  // gates in ONNX's order: input, output, forget, cell
-            const auto gate = [&](std::int64_t g) { return from_x[g * h + j] + from_h[g * h + j]; };
             float& c = cell[b * h + j];
-            c = sigmoid(gate(2)) * c + sigmoid(gate(0)) * std::tanh(gate(3));
-            hidden[b * h + j] = out[j] = sigmoid(gate(1)) * std::tanh(c);
+            const auto gate = [&](std::int64_t g) {
+              const float seen = peephole == nullptr || g == 3 ? 0 : peephole[g * h + j] * c;
+              return std::clamp(from_x[g * h + j] + from_h[g * h + j] + seen, -limit, limit);
+            };
+            const float in = sigmoid(gate(0)), forget = input_forget ? 1 - in : sigmoid(gate(2));
+            c = forget * c + in * std::tanh(gate(3));
+            hidden[b * h + j] = out[j] = sigmoid(gate(1)) * std::tanh(c);  // the output gate sees the new cell
           }
         }
       }

@@ -70,5 +70,6 @@ std::span<const Operator> loss_operators();
 std::span<const Operator> matmul_nbits_operators();
 std::span<const Operator> gather_quantized_operators();
 std::span<const Operator> integer_reduce_operators();
+std::span<const Operator> quantized_fusion_operators();
 
 }  // namespace narrow::operators

@@ -145,7 +145,7 @@ class IntegerMatmulKernel final : public Kernel {
     const std::int64_t m = a_shape[a_shape.size() - 2], k = a_shape.back();
     if (k != right.k) return fail(fmt::format("the inner dimensions are {} and {}", k, right.k));
 
-    NARROW_TRY(const Scaling scaling, read_scaling(right.n, left, input));
+    NARROW_TRY(Scaling scaling, read_scaling(m, right.n, left, input));
     NARROW_TRY(const Shape batch, broadcast(Shape(a_shape.begin(), a_shape.end() - 2), right.batch_shape));
     Shape y_shape = batch;
     if (!vector_a) y_shape.push_back(m);
@@ -154,6 +154,14 @@ class IntegerMatmulKernel final : public Kernel {
     if (y->size() == 0) return {};
 
     const std::int64_t width = bits_of(scaling.dtype) / 8;
+    if (!scaling.row_bias.empty()) {
+      if (y_shape.size() != 2) return fail("a bias of several rows needs a matrix");
+      for (std::int64_t i = 0; i < m; ++i) {
+        scaling.bias.assign(scaling.row_bias.begin() + i * right.n, scaling.row_bias.begin() + (i + 1) * right.n);
+        multiply(left, i, 1, m, right.batches[0], scaling, static_cast<char*>(y->mutable_raw()) + i * right.n * width, context.pool());
+      }
+      return {};
+    }
     if (right.batches.size() == 1) {
       const std::int64_t rows = y->size() / right.n;
       multiply(left, 0, rows, m, right.batches[0], scaling, static_cast<char*>(y->mutable_raw()), context.pool());
@@ -180,6 +188,7 @@ class IntegerMatmulKernel final : public Kernel {
     DType dtype = DType::kS32;
     GemmEpilogue epilogue;
     std::vector<std::int32_t> bias;  // n values, or empty
+    std::vector<std::int32_t> row_bias;  // n values for each row of y, where rows differ
     std::vector<float> scale, offset;
   };
 
@@ -225,7 +234,7 @@ class IntegerMatmulKernel final : public Kernel {
   }
 
   template <typename Get>
-  Result<Scaling> read_scaling(std::int64_t n, const Left& left, const Get& input) const {
+  Result<Scaling> read_scaling(std::int64_t m, std::int64_t n, const Left& left, const Get& input) const {
     const Inputs& in = inputs_of(node_);
     Scaling s;
     if (node_.op_type == "MatMulInteger") return s;
@@ -257,8 +266,11 @@ class IntegerMatmulKernel final : public Kernel {
     std::vector<float> scale(static_cast<std::size_t>(n)), offset(static_cast<std::size_t>(n), 0.0f);
     for (std::int64_t j = 0; j < n; ++j) scale[j] = alpha * a_scale * b_scale[b_scale.size() == 1 ? 0 : j] / step;
     if (const Tensor& bias = input(in.bias); bias.defined()) {
-      if (bias.size() != n && bias.size() != 1) return fail(fmt::format("the bias has {} elements, expected {}", bias.size(), n));
-      for (std::int64_t j = 0; j < n; ++j) {
+      const Shape& shape = bias.shape();
+      const bool of_rows = shape.size() == 2 && shape[0] == m && m != 1 && (shape[1] == n || shape[1] == 1) && bias.dtype() == DType::kS32;
+      if (!of_rows && bias.size() != n && bias.size() != 1) return fail(fmt::format("the bias has shape {}, expected [{}] or [{},{}]", to_string(shape), n, m, n));
+      for (std::int64_t i = 0; of_rows && i < m * n; ++i) s.row_bias.push_back(bias.data<std::int32_t>()[shape[1] == 1 ? i / n : i]);
+      for (std::int64_t j = 0; !of_rows && j < n; ++j) {
         const std::int64_t at = bias.size() == 1 ? 0 : j;
         if (bias.dtype() == DType::kS32) s.bias.push_back(bias.data<std::int32_t>()[at]);
         else if (bias.dtype() == DType::kF32) offset[j] = bias.data<float>()[at] / step;

@@ -74,6 +74,7 @@ const std::span<const Operator> kFamilies[] = {
     matmul_nbits_operators(),
     gather_quantized_operators(),
     integer_reduce_operators(),
+    quantized_fusion_operators(),
 };
 
 std::string qualified(std::string_view domain, std::string_view name) {
