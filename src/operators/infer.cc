@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <new>
+
 #include "operators/operator.h"
+#include "operators/type_rules.h"
 
 namespace narrow::operators {
 namespace {
@@ -17,6 +20,8 @@ using graph::ValueId;
 
 // Folding during inference is meant for shape arithmetic; bigger constants are fold_constants' business.
 constexpr std::int64_t kSmallElements = 4096;
+// A few numbers can ask for any amount of memory (ConstantOfShape, a transform's length): that waits for a run.
+constexpr std::int64_t kMostFolded = std::int64_t{1} << 22;
 
 class Inferrer;
 
@@ -118,6 +123,11 @@ class Inferrer {
     // Shape and Size need only the type.
     for (const graph::Attribute& attribute : node.attributes) {
       if (std::holds_alternative<graph::GraphPtr>(attribute.value)) return false;
+    }
+    Context rule(*this, node);
+    if (!op.infer(rule).ok()) return false;  // reported when the rule is applied
+    for (ValueId out : node.outputs) {
+      if (out != kNoValue && known_elements(graph_.value(out).type).value_or(0) > kMostFolded) return false;
     }
     Result<std::vector<Tensor>> outputs = evaluate_node(node, inputs);
     if (!outputs.ok()) return false;  // the type rule says what is wrong, or the node stays for run time
@@ -275,7 +285,11 @@ Result<std::vector<Tensor>> evaluate_node(const Node& node, std::span<const Tens
   prepare_context.output_types.resize(node.outputs.size());
   NARROW_TRY(std::unique_ptr<Kernel> kernel, prepare(prepare_context));
   EvaluateContext context(node, inputs);
-  NARROW_RETURN_IF_ERROR(kernel->run(context));
+  try {
+    NARROW_RETURN_IF_ERROR(kernel->run(context));
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted(fmt::format("out of memory in node '{}' ({})", node.name, node.op_type));
+  }
   return context.take();
 }
 

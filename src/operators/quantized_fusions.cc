@@ -29,21 +29,23 @@ class InnerContext final : public RunContext {
  public:
   using Output = std::function<Result<Tensor*>(std::size_t, DType, std::span<const std::int64_t>)>;
   InnerContext(RunContext& outer, std::vector<Tensor> inputs, std::vector<bool> wanted, Output output)
-      : outer_(outer), inputs_(std::move(inputs)), wanted_(std::move(wanted)), output_(std::move(output)) {}
+      : outer_(outer), inputs_(inputs.begin(), inputs.end()), wanted_(std::move(wanted)), output_(std::move(output)) {}
   std::size_t input_count() const override { return inputs_.size(); }
-  const Tensor& input(std::size_t i) const override {
-    static const Tensor none;
+  const Tensor& input(std::size_t i) const override { return value(i).tensor(); }
+  const RuntimeValue& value(std::size_t i) const override {
+    static const RuntimeValue none;
     return i < inputs_.size() ? inputs_[i] : none;
   }
   Result<Tensor*> output(std::size_t i, DType dtype, std::span<const std::int64_t> shape) override { return output_(i, dtype, shape); }
   void set_output(std::size_t i, Tensor tensor) override { outer_.set_output(i, std::move(tensor)); }
+  void set_value(std::size_t i, RuntimeValue value) override { outer_.set_value(i, std::move(value)); }
   bool wants_output(std::size_t i) const override { return i < wanted_.size() && wanted_[i]; }
-  const Tensor* captured(std::string_view) const override { return nullptr; }
+  const RuntimeValue* captured(std::string_view) const override { return nullptr; }
   base::ThreadPool& pool() override { return outer_.pool(); }
 
  private:
   RunContext& outer_;
-  std::vector<Tensor> inputs_;
+  std::vector<RuntimeValue> inputs_;
   std::vector<bool> wanted_;
   Output output_;
 };

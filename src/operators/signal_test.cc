@@ -1,6 +1,7 @@
 // Transforms against their definition, over shapes, axes, lengths and both kinds of signal; windows against closed forms.
 #include <numbers>
 
+#include "kernels/fft/fft.h"
 #include "operators/test_support.h"
 
 namespace narrow::operators::testing {
@@ -89,6 +90,12 @@ TEST(Dft, RefusesWhatIsNoTransform) {
   EXPECT_NE(message({x, Tensor(), Tensor::scalar<std::int64_t>(2)}).find("real and imaginary"), std::string::npos);
   EXPECT_NE(message({x, Tensor(), Tensor::scalar<std::int64_t>(5)}).find("axis 5"), std::string::npos);
   EXPECT_NE(message({waves(DType::kF32, {2, 4, 3}, 1)}).find("expected 1 (real) or 2"), std::string::npos);
+}
+
+// Type inference computes small constants, but not what a few numbers blow up.
+TEST(Dft, AHugeLengthOfAConstantWaitsForTheRun) {
+  const Tensor x = waves(DType::kF32, {64, 8, 1}, 1);
+  EXPECT_EQ(inferred("DFT", {f32({64, 8, 1}), s64({})}, {}, {x, Tensor::scalar<std::int64_t>(kernels::Fft::kMaxLength)}), "f32[64,33554432,2]");
 }
 
 TEST(Dft, TypeRuleFollowsLengthAndSides) {

@@ -32,7 +32,7 @@ void store_all(const std::vector<double>& values, Tensor& y) {
 // ---- windows --------------------------------------------------------------------------------------------------------
 
 // Samples: more is a mistake in the file, not a model.
-constexpr std::int64_t kMaxWindow = std::int64_t{1} << 28;
+constexpr std::int64_t kMaxWindow = std::int64_t{1} << 26;
 
 Status check_window(const Node& node, std::int64_t size) {
   if (size >= 0 && size <= kMaxWindow) return {};
