@@ -11,7 +11,9 @@
 #include "kernels/affine/affine.h"
 #include "kernels/gemm_s8/integer_weights.h"
 #include "operators/families.h"
+#include "operators/float_io.h"
 #include "operators/quantized_io.h"
+#include "operators/type_rules.h"
 
 namespace narrow::operators {
 namespace {
@@ -51,6 +53,7 @@ Status infer_integer_matmul(InferContext& context) {
   if (in.y_scale != kAbsent && context.has_input(in.y_scale)) {
     y.dtype = context.has_input(in.y_zero) ? context.input(in.y_zero).dtype : a.dtype;
   }
+  if (node.op_type == "MatMulIntegerToFloat") y.dtype = context.input(in.b_scale).dtype;
   const bool trans_a = node.get_int("transA", 0) != 0, trans_b = node.get_int("transB", 0) != 0;
   if (a.ranked && b.ranked && a.rank() >= 1 && b.rank() >= 1) {
     const auto at = [](const Type& t, int from_end, bool transposed) -> Dim {
@@ -150,29 +153,15 @@ class IntegerMatmulKernel final : public Kernel {
     Shape y_shape = batch;
     if (!vector_a) y_shape.push_back(m);
     if (!vector_b) y_shape.push_back(right.n);
-    NARROW_TRY(Tensor * y, context.output(0, scaling.dtype, y_shape));
-    if (y->size() == 0) return {};
-
-    const std::int64_t width = bits_of(scaling.dtype) / 8;
-    if (!scaling.row_bias.empty()) {
-      if (y_shape.size() != 2) return fail("a bias of several rows needs a matrix");
-      for (std::int64_t i = 0; i < m; ++i) {
-        scaling.bias.assign(scaling.row_bias.begin() + i * right.n, scaling.row_bias.begin() + (i + 1) * right.n);
-        multiply(left, i, 1, m, right.batches[0], scaling, static_cast<char*>(y->mutable_raw()) + i * right.n * width, context.pool());
-      }
-      return {};
+    if (scaling.dtype != DType::kF32) {
+      NARROW_TRY(Tensor * y, context.output(0, scaling.dtype, y_shape));
+      return compute(left, a_shape, right, scaling, batch, y_shape, y->size(), static_cast<char*>(y->mutable_raw()), context.pool());
     }
-    if (right.batches.size() == 1) {
-      const std::int64_t rows = y->size() / right.n;
-      multiply(left, 0, rows, m, right.batches[0], scaling, static_cast<char*>(y->mutable_raw()), context.pool());
-      return {};
-    }
-    const std::int64_t count = *base::checked_product(batch);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t ia = pick(batch, Shape(a_shape.begin(), a_shape.end() - 2), i), ib = pick(batch, right.batch_shape, i);
-      multiply(left, ia * m, m, m, right.batches[static_cast<std::size_t>(ib)], scaling,
-               static_cast<char*>(y->mutable_raw()) + i * m * right.n * width, context.pool());
-    }
+    const DType real = node_.op_type == "MatMulIntegerToFloat" ? input(in.b_scale).dtype() : DType::kF32;
+    if (!contains(kFloatTypes, real)) return fail(fmt::format("the scale of the right matrix is {}", to_string(real)));
+    NARROW_TRY(FloatOutput y, FloatOutput::create(context, 0, real, y_shape));
+    NARROW_RETURN_IF_ERROR(compute(left, a_shape, right, scaling, batch, y_shape, y.size(), reinterpret_cast<char*>(y.data()), context.pool()));
+    y.store();
     return {};
   }
 
@@ -191,6 +180,32 @@ class IntegerMatmulKernel final : public Kernel {
     std::vector<std::int32_t> row_bias;  // n values for each row of y, where rows differ
     std::vector<float> scale, offset;
   };
+
+  // y = left * right, elements of the type that `scaling` names; `batch` are the broadcast dimensions before the matrices.
+  Status compute(const Left& left, const Shape& a_shape, const Right& right, Scaling& scaling, const Shape& batch, const Shape& y_shape, std::int64_t size, char* y,
+                 base::ThreadPool& pool) const {
+    if (size == 0) return {};
+    const std::int64_t m = a_shape[a_shape.size() - 2], width = bits_of(scaling.dtype) / 8;
+    if (!scaling.row_bias.empty()) {
+      if (y_shape.size() != 2) return fail("a bias of several rows needs a matrix");
+      for (std::int64_t i = 0; i < m; ++i) {
+        scaling.bias.assign(scaling.row_bias.begin() + i * right.n, scaling.row_bias.begin() + (i + 1) * right.n);
+        multiply(left, i, 1, m, right.batches[0], scaling, y + i * right.n * width, pool);
+      }
+      return {};
+    }
+    if (right.batches.size() == 1) {
+      multiply(left, 0, size / right.n, m, right.batches[0], scaling, y, pool);
+      return {};
+    }
+    const Shape a_batch(a_shape.begin(), a_shape.end() - 2);
+    const std::int64_t count = *base::checked_product(batch);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t ia = pick(batch, a_batch, i), ib = pick(batch, right.batch_shape, i);
+      multiply(left, ia * m, m, m, right.batches[static_cast<std::size_t>(ib)], scaling, y + i * m * right.n * width, pool);
+    }
+    return {};
+  }
 
   Error fail(std::string what) const { return corrupt(fmt::format("node '{}' ({}): {}", node_.name, node_.op_type, what)); }
 
@@ -273,8 +288,8 @@ class IntegerMatmulKernel final : public Kernel {
       for (std::int64_t j = 0; !of_rows && j < n; ++j) {
         const std::int64_t at = bias.size() == 1 ? 0 : j;
         if (bias.dtype() == DType::kS32) s.bias.push_back(bias.data<std::int32_t>()[at]);
-        else if (bias.dtype() == DType::kF32) offset[j] = bias.data<float>()[at] / step;
-        else return fail(fmt::format("the bias is {}, expected s32 or f32", to_string(bias.dtype())));
+        else if (is_float(bias.dtype())) offset[j] = static_cast<float>(bias.at_as_double(at)) / step;
+        else return fail(fmt::format("the bias is {}, expected s32 or a float type", to_string(bias.dtype())));
       }
     }
     s.scale = pad_to_panels<float>(scale, n, 0);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -81,8 +82,9 @@ Status infer(InferContext& context) {
     NARROW_RETURN_IF_ERROR(check_weight(node, heads, weight.dims[1].size));
     hidden = Dim(weight.dims[1].size / 3);
   }
-  context.set_output(0, Type::tensor(DType::kF32, {batch, length, hidden}));
-  if (node.output(1) != graph::kNoValue) context.set_output(1, Type::tensor(DType::kF32, {Dim(2), batch, Dim(heads), total, divide_dims(hidden, Dim(heads))}));
+  const DType dtype = context.input(kWeightScale).dtype;
+  context.set_output(0, Type::tensor(dtype, {batch, length, hidden}));
+  if (node.output(1) != graph::kNoValue) context.set_output(1, Type::tensor(dtype, {Dim(2), batch, Dim(heads), total, divide_dims(hidden, Dim(heads))}));
   return {};
 }
 
@@ -135,35 +137,38 @@ class AttentionKernel final : public Kernel {
   // MultiHeadAttention on the three parts; its two states are the halves of past and present here.
   Status attend(RunContext& context, const Tensor& projections, std::int64_t heads) {
     const std::int64_t rows = projections.shape()[0] * projections.shape()[1], hidden = projections.shape()[2] / 3;
+    const DType dtype = projections.dtype();
+    const std::int64_t width = bits_of(dtype) / 8;
     std::vector<Tensor> inputs(8);
     for (std::size_t part = 0; part < 3; ++part) {
-      NARROW_TRY(inputs[part], Tensor::create(DType::kF32, {projections.shape()[0], projections.shape()[1], hidden}));
-      const float* from = projections.data<float>().data() + static_cast<std::int64_t>(part) * hidden;
-      for (std::int64_t r = 0; r < rows; ++r) std::copy_n(from + r * 3 * hidden, hidden, inputs[part].mutable_data<float>().data() + r * hidden);
+      NARROW_TRY(inputs[part], Tensor::create(dtype, {projections.shape()[0], projections.shape()[1], hidden}));
+      const char* from = static_cast<const char*>(projections.raw()) + static_cast<std::int64_t>(part) * hidden * width;
+      char* to = static_cast<char*>(inputs[part].mutable_raw());
+      for (std::int64_t r = 0; r < rows; ++r) std::memcpy(to + r * hidden * width, from + r * 3 * hidden * width, static_cast<std::size_t>(hidden * width));
     }
     inputs[4] = context.input(kMask);
     if (context.has_input(kPast)) {
       const Tensor& past = context.input(kPast);
-      if (past.dtype() != DType::kF32 || past.rank() != 5 || past.shape()[0] != 2) {
-        return bad_input(node_, fmt::format("past is {}{}, expected f32[2,{},{},past length,{}]", to_string(past.dtype()), to_string(past.shape()), projections.shape()[0], heads, hidden / heads));
+      if (past.dtype() != dtype || past.rank() != 5 || past.shape()[0] != 2) {
+        return bad_input(node_, fmt::format("past is {}{}, expected {}[2,{},{},past length,{}]", to_string(past.dtype()), to_string(past.shape()), to_string(dtype), projections.shape()[0], heads, hidden / heads));
       }
-      auto* half = const_cast<float*>(past.data<float>().data());  // read only
+      auto* half = static_cast<char*>(const_cast<void*>(past.raw()));  // read only
       const Shape shape(past.shape().begin() + 1, past.shape().end());
-      inputs[6] = Tensor::from_borrowed(DType::kF32, shape, half);
-      inputs[7] = Tensor::from_borrowed(DType::kF32, shape, half + past.size() / 2);
+      inputs[6] = Tensor::from_borrowed(dtype, shape, half);
+      inputs[7] = Tensor::from_borrowed(dtype, shape, half + past.bytes() / 2);
     }
     Tensor* present = nullptr;
     Tensor halves[2];
     const bool wants_present = context.wants_output(1);
-    InnerContext inner(context, std::move(inputs), {true, wants_present, wants_present}, [&](std::size_t i, DType dtype, std::span<const std::int64_t> shape) -> Result<Tensor*> {
-      if (i == 0) return context.output(0, dtype, shape);
+    InnerContext inner(context, std::move(inputs), {true, wants_present, wants_present}, [&](std::size_t i, DType type, std::span<const std::int64_t> shape) -> Result<Tensor*> {
+      if (i == 0) return context.output(0, type, shape);
       if (present == nullptr) {
         Shape both = {2};
         both.insert(both.end(), shape.begin(), shape.end());
-        NARROW_TRY(present, context.output(1, dtype, both));
+        NARROW_TRY(present, context.output(1, type, both));
       }
-      float* data = present->mutable_data<float>().data();
-      halves[i - 1] = Tensor::from_borrowed(dtype, Shape(shape.begin(), shape.end()), data + (i == 2 ? present->size() / 2 : 0));
+      char* data = static_cast<char*>(present->mutable_raw());
+      halves[i - 1] = Tensor::from_borrowed(type, Shape(shape.begin(), shape.end()), data + (i == 2 ? present->bytes() / 2 : 0));
       return &halves[i - 1];
     });
     return find_operator(kMicrosoft, "MultiHeadAttention")->run(node_, inner);
