@@ -21,7 +21,7 @@ namespace {
 
 // Samples between two points where all threads meet and their summaries are appended in order. Bounds the summaries
 // kept, which are larger where channel sums are among them.
-constexpr std::size_t kChunk = 64, kChunkWithChannels = 16;
+constexpr std::size_t kChunk = 64, kChunkWithChannels = 32;
 
 struct SampleRecord {
   std::string name;

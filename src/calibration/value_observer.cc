@@ -21,6 +21,15 @@ void note(SampleSummary& summary, const ScanResult& scan, std::size_t n) {
   summary.sum_squares += scan.sum_squares;
 }
 
+template <int rows>
+void add_rows(const float* __restrict x, std::int64_t channels, float* __restrict sums) {
+  for (std::int64_t c = 0; c < channels; ++c) {
+    float sum = x[c];
+    for (int r = 1; r < rows; ++r) sum += x[r * channels + c];
+    sums[c] += sum;
+  }
+}
+
 }  // namespace
 
 void observe(std::span<const float> values, SampleSummary& summary, AdaptiveHistogram* histogram, std::vector<std::uint32_t>& tables) {
@@ -60,9 +69,9 @@ void add_channels(std::span<const float> values, const Shape& shape, int axis, s
     std::vector<float> some(static_cast<std::size_t>(channels));
     for (std::int64_t row = 0; row < outer; row += kRows) {
       std::fill(some.begin(), some.end(), 0.0f);
-      for (std::int64_t r = row; r < std::min(outer, row + kRows); ++r, x += channels) {
-        for (std::int64_t c = 0; c < channels; ++c) some[static_cast<std::size_t>(c)] += x[c];
-      }
+      std::int64_t left = std::min(outer - row, kRows);
+      for (; left >= 4; left -= 4, x += 4 * channels) add_rows<4>(x, channels, some.data());
+      for (; left > 0; --left, x += channels) add_rows<1>(x, channels, some.data());
       for (std::int64_t c = 0; c < channels; ++c) sums[static_cast<std::size_t>(c)] += some[static_cast<std::size_t>(c)];
     }
     return;
