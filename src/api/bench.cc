@@ -75,7 +75,7 @@ class ModelWorkload final : public evaluation::Workload {
     std::vector<datasets::InputSpec> specs;
     for (const graph::ValueId id : fed_inputs(graph)) specs.push_back({graph.value(id).name, graph.value(id).type});
     for (const auto& [name, shape] : options.shapes) {
-      const auto spec = std::find_if(specs.begin(), specs.end(), [&](const auto& s) { return s.name == name; });
+      const auto spec = std::find_if(specs.begin(), specs.end(), [&name = name](const auto& s) { return s.name == name; });
       if (spec == specs.end()) return invalid_argument(fmt::format("'{}' has no input '{}'", model.impl().model.source_path, name));
       spec->type = graph::Type::tensor(spec->type.dtype, {shape.begin(), shape.end()});
     }

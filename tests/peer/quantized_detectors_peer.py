@@ -91,10 +91,10 @@ class Narrow:
             return [np.load(f"{folder}/{i}.npy") for i in range(len(self.outputs))]
 
 
-def feed_forward(work, name, inputs, decisions, least, least_overlap, largest):
+def feed_forward(work, name, inputs, decisions, least, least_overlap, largest, count=48):
     original = shared(name)
     made, data, test = pathlib.Path(work, original.name), pathlib.Path(work, "calibration.npy"), pathlib.Path(work, "test.npy")
-    images = inputs(48)
+    images = inputs(count)
     np.save(data, images[::2])
     np.save(test, images[1::4])
     narrow("quantize", original, "-o", made, "--data", data, "--preprocess", "none", "--eval-samples", 2)
@@ -203,7 +203,7 @@ def recurrent(work, name, width, least_db, largest, largest_compressed, opens_in
 
 CASES = {
     "yolox": lambda work: feed_forward(work, "vision/yolox_nano/yolox_nano.onnx", bgr(416), yolox_decisions, 99.5, 60, 0.305),
-    "ultraface": lambda work: feed_forward(work, "vision/ultraface/version-RFB-320.onnx", ultraface_input, ultraface_decisions, 99.9, 80, 0.38),
+    "ultraface": lambda work: feed_forward(work, "vision/ultraface/version-RFB-320.onnx", ultraface_input, ultraface_decisions, 99.9, 75, 0.38, count=200),
     "yunet": lambda work: feed_forward(work, "vision/yunet/yunet_n_320_320.onnx", bgr(320), yunet_decisions, 99.9, 60, 0.48),
     "basic_pitch": lambda work: feed_forward(work, "audio/basic_pitch/nmp.onnx", pitch_input, pitch_decisions, 99.5, 90, 0.92),
     "dtln_1": lambda work: recurrent(work, "audio/dtln/model_1.onnx", 257, 30, 0.27, 0.27),

@@ -453,11 +453,11 @@ def small(r):
 
 
 NODES = {
-    **{op: unary(op) for op in "Abs Atan Asinh Cos Erf Exp HardSwish Identity Mish Neg Relu Sigmoid Sin Softplus Softsign Sqrt Tanh Log Sinh Cosh Reciprocal".split()},
+    **{op: unary(op) for op in "Abs Atan Asinh Cos Erf Exp HardSwish Identity Mish Neg Relu Sigmoid Sin Softplus Softsign Sqrt Tanh Sinh Cosh".split()},
     **{op: unary(op, alpha=small) for op in "Celu Elu LeakyRelu ThresholdedRelu".split()},
-    "Selu": unary("Selu"), "Acosh": lambda d: d.node("Acosh", [d.constant(1 + np.abs(d.normal(3, 4)))]), "HardSigmoid": unary("HardSigmoid", alpha=small), "Gelu": unary("Gelu", approximate=lambda r: str(r.choice(["none", "tanh"]))),
+    "Selu": unary("Selu"), **{op: lambda d, op=op: d.node(op, [d.constant(1 + np.abs(d.normal(3, 4)))]) for op in ("Acosh", "Log")}, "HardSigmoid": unary("HardSigmoid", alpha=small), "Gelu": unary("Gelu", approximate=lambda r: str(r.choice(["none", "tanh"]))),
     "Shrink": jump("Shrink", lambd=small), "MeanVarianceNormalization": lambda d: d.node("MeanVarianceNormalization", [d.take(F, rank=(4, 4))]),
-    **{op: jump(op) for op in "Ceil Floor Round Sign IsNaN IsInf Atanh Acos Asin Tan".split()}, "Not": jump("Not", B), "BitwiseNot": jump("BitwiseNot", I),
+    **{op: jump(op) for op in "Ceil Floor Round Sign IsNaN IsInf Atanh Acos Asin Tan Reciprocal".split()}, "Not": jump("Not", B), "BitwiseNot": jump("BitwiseNot", I),
     "NonZero": non_zero, "Hardmax": lambda d: d.node("Hardmax", [d.take(F, exact=True, rank=(1, 4))], exact=True),
     **{op: binary(op) for op in "Add Sub Mul".split()}, "Div": binary("Div", (F,)),
     **{op: binary(op, (F, I), exact=True, out_exact=True) for op in "Equal Greater GreaterOrEqual Less LessOrEqual".split()},
