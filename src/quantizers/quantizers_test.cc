@@ -99,6 +99,24 @@ TEST(Dynamic, LeavesConvolutionsAndSaysWhy) {
   EXPECT_EQ(find_layer(*outcome, "conv")->decision, Decision::kConverted);
 }
 
+TEST(Dynamic, StoresTheWeightsOfModelsThatGainNoSpeed) {
+  ModelBuilder b;
+  const Model model = b.finish({b.node("Conv", "conv", {b.input("x", {1, 4, 8, 8}), b.weight("w", {32, 4, 3, 3})})});
+  Recipe recipe;
+  recipe.method = "dynamic";
+  const Result<Outcome> outcome = quantize(model, recipe);
+  ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+  EXPECT_EQ(find_layer(*outcome, "conv")->decision, Decision::kConverted);
+  EXPECT_LT(find_layer(*outcome, "conv")->weight_bytes_after * 3, find_layer(*outcome, "conv")->weight_bytes_before);
+  ASSERT_EQ(outcome->warnings.size(), 1u);
+  EXPECT_NE(outcome->warnings[0].find("slower"), std::string::npos);
+
+  ModelBuilder none;
+  const Result<Outcome> nothing = quantize(none.finish({none.node("Relu", "y", {none.input("x", {4, 8})})}), recipe);
+  ASSERT_FALSE(nothing.ok());
+  EXPECT_EQ(nothing.error().code(), ErrorCode::kUnsupported);
+}
+
 TEST(Dynamic, TurnsLstmIntoIntegersAndGruIntoStoredWeights) {
   for (const auto& [op, gates] : {std::pair{"LSTM", 4}, std::pair{"GRU", 3}}) {
     for (std::int64_t directions : {1, 2}) {

@@ -77,8 +77,17 @@ Result<Outcome> quantize_dynamic(const Request& request) {
   NARROW_TRY(const operators::Inference types, operators::infer_types(graph));
   (void)types;
   const bool any = std::any_of(decided.begin(), decided.end(), [](const LayerDecision& l) { return l.decision != Decision::kFloat; });
+  if (!any && !recipe.compress_weights) {
+    // Nothing gains speed, as in a convolutional model; a file of a quarter of the size is still worth having.
+    Request smaller = request;
+    smaller.recipe.compress_weights = true;
+    NARROW_TRY(Outcome compressed, quantize_dynamic(smaller));
+    compressed.warnings.push_back("no layer of this model gains speed from dynamic quantization (it has no large MatMul, Gemm or LSTM): its weights are "
+                                  "stored as s8, it computes in float and may run slower than before; the static method makes convolutions faster");
+    return compressed;
+  }
   if (!any) {
-    return unsupported("no layer of this model gains from dynamic quantization (it has no MatMul, Gemm or recurrent layer with constant weights of useful size)")
+    return unsupported("no layer of this model has constant weights of useful size for dynamic quantization")
         .hint("use --method static for convolutional models");
   }
   const auto convolutions = std::count_if(decided.begin(), decided.end(), [](const LayerDecision& l) { return l.op_type == "Conv" && l.decision == Decision::kFloat; });
