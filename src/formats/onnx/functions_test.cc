@@ -71,6 +71,29 @@ TEST(Functions, CallsBecomeTheirBodies) {
   EXPECT_TRUE(model->foreign.empty());
 }
 
+// A model that imports no opset itself takes that of its functions, which is checked like its own.
+TEST(Functions, AnOpsetBeyondTheNewestIsRefused) {
+  for (const auto& [version, accepted] : {std::pair{17, true}, {81, false}}) {
+    ProtoMessage f;
+    f.add_string(1, "Twice");
+    f.add_string(4, "a");
+    f.add_string(5, "b");
+    f.add_message(7, node("Add", {"a", "a"}, {"b"}));
+    f.add_message(9, opset_import("", version));
+    f.add_string(10, "fn");
+    ProtoMessage m;
+    m.add_int(1, 8);
+    m.add_message(7, make_graph({{call("Twice", {"x"}, {"y"})}, {}, {value_info("x", kFloat, {-1, 4})}, {value_info("y", kFloat, {-1, 4})}}));
+    m.add_message(25, f);
+    const std::string bytes = m.to_string();
+    const auto model = import_bytes(as_bytes(bytes), "test.onnx");
+    EXPECT_EQ(model.ok(), accepted) << version;
+    if (!accepted) {
+      EXPECT_EQ(model.error().code(), ErrorCode::kUnsupported);
+    }
+  }
+}
+
 TEST(Functions, AttributesAreGivenDefaultedOrAbsent) {
   const Function soft{"Soft", {"a"}, {"b"}, {node("Softmax", {"a"}, {"b"}, {reference("axis", "dim")})}, {int_attribute("dim", 1)}};
   const auto given = import({call("Soft", {"x"}, {"y"}, {int_attribute("dim", 0)})}, {soft});

@@ -149,9 +149,8 @@ Result<graph::Model> import_bytes(std::span<const std::uint8_t> bytes, const std
   ModelReader reader(model);
   NARROW_RETURN_IF_ERROR(reader.read(bytes).context(while_reading()));
   if (!reader.graph()) return corrupt(fmt::format("'{}' holds no graph, expected an ONNX model", label));
-  NARROW_RETURN_IF_ERROR(check_versions(model).context(while_reading()));
-
   for (const auto& [domain, version] : reader.functions().opsets()) model.opsets.emplace(domain, version);
+  NARROW_RETURN_IF_ERROR(check_versions(model).context(while_reading()));
   ExternalData external(folder, options.allowed_roots);
   std::string annotations;
   const GraphContext context{{std::move(owner), &external}, label, &annotations, &reader.functions()};
