@@ -92,18 +92,6 @@ inline std::vector<double> merged_heads(const std::vector<double>& x, const Shap
 
 inline Tensor s32(Shape shape, std::vector<std::int32_t> values) { return Tensor::from<std::int32_t>(std::move(shape), std::span<const std::int32_t>(values)); }
 
-// As run(), in com.microsoft.
-inline Result<std::vector<Tensor>> run_microsoft(std::string op, const std::vector<Tensor>& inputs, Attributes attributes = {}, std::size_t outputs = 1) {
-  graph::Node node = make_node(std::move(op), inputs.size(), outputs, std::move(attributes));
-  node.domain = "com.microsoft";
-  std::vector<const Tensor*> pointers;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!inputs[i].defined()) node.inputs[i] = graph::kNoValue;
-    pointers.push_back(inputs[i].defined() ? &inputs[i] : nullptr);
-  }
-  return evaluate_node(node, pointers);
-}
-
 // The node's error mentions its name and this.
 inline void expect_refused(const Result<std::vector<Tensor>>& result, std::string_view part) {
   ASSERT_FALSE(result.ok()) << "expected an error with '" << part << "'";

@@ -8,17 +8,6 @@
 namespace narrow::operators::testing {
 namespace {
 
-Result<std::vector<Tensor>> run_microsoft(std::string op, const std::vector<Tensor>& inputs, Attributes attributes = {}, std::size_t outputs = 1) {
-  graph::Node node = make_node(std::move(op), inputs.size(), outputs, std::move(attributes));
-  node.domain = "com.microsoft";
-  std::vector<const Tensor*> pointers;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!inputs[i].defined()) node.inputs[i] = graph::kNoValue;
-    pointers.push_back(inputs[i].defined() ? &inputs[i] : nullptr);
-  }
-  return evaluate_node(node, pointers);
-}
-
 Tensor first(const Result<std::vector<Tensor>>& result) {
   EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().to_string());
   return result.ok() ? result->front() : Tensor();

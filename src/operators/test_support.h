@@ -28,14 +28,20 @@ inline graph::Node make_node(std::string op, std::size_t inputs, std::size_t out
 
 // Runs one node; an undefined tensor stands for an omitted input.
 inline Result<std::vector<Tensor>> run(std::string op, const std::vector<Tensor>& inputs, Attributes attributes = {},
-                                       std::size_t outputs = 1) {
+                                       std::size_t outputs = 1, std::string domain = "") {
   graph::Node node = make_node(std::move(op), inputs.size(), outputs, std::move(attributes));
+  node.domain = std::move(domain);
   std::vector<const Tensor*> pointers;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].defined()) node.inputs[i] = graph::kNoValue;
     pointers.push_back(inputs[i].defined() ? &inputs[i] : nullptr);
   }
   return evaluate_node(node, pointers);
+}
+
+inline Result<std::vector<Tensor>> run_microsoft(std::string op, const std::vector<Tensor>& inputs, Attributes attributes = {},
+                                                 std::size_t outputs = 1) {
+  return run(std::move(op), inputs, std::move(attributes), outputs, "com.microsoft");
 }
 
 // The first output; the test fails and the tensor is undefined on an error.

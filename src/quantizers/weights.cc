@@ -1,6 +1,7 @@
 #include "quantizers/weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace narrow::quantizers {
@@ -62,6 +63,10 @@ Tensor quantize_weight(const Tensor& weight, int axis, const QuantParams& params
   if (storage_type == DType::kU8) fill<std::uint8_t>(weight, axis, params, grid, codes);
   else fill<std::int8_t>(weight, axis, params, grid, codes);
   return codes;
+}
+
+std::int32_t bias_code(double bias, double scale) {
+  return static_cast<std::int32_t>(std::clamp(std::nearbyint(bias / scale), -kLargestBias, kLargestBias));
 }
 
 QuantType weight_type(DType storage_type, int axis, const encodings::AffineGrid& grid) {

@@ -23,6 +23,10 @@ QuantParams weight_params(const Extremes& extremes, const encodings::AffineGrid&
 Tensor quantize_weight(const Tensor& weight, int axis, const QuantParams& params, const encodings::AffineGrid& grid,
                        DType storage_type);
 
+// A bias at scale s_x * s_w, rounded half to even, saturating at ±(2^31 - 1).
+inline constexpr double kLargestBias = 2147483647.0;
+std::int32_t bias_code(double bias, double scale);
+
 QuantType weight_type(DType storage_type, int axis, const encodings::AffineGrid& grid);
 
 }  // namespace narrow::quantizers

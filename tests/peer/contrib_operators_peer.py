@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 import contrib_cases
 import contrib_quantized_cases
-from harness import OnnxRuntime, check, narrow
+from harness import OnnxRuntime, check, narrow, run_narrow
 
 TABLES = [contrib_cases.CASES, contrib_quantized_cases.CASES]
 TIMES = 24
@@ -35,17 +35,6 @@ def model_of(case):
     graph = helper.make_graph([node], "one", given, results, held)
     opsets = [helper.make_opsetid("", case.opset), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9), feeds
-
-
-def run_narrow(path, feeds, names, folder):
-    arguments = ["run", path, "--quiet"]
-    for name, array in feeds.items():
-        np.save(f"{folder}/{name}.npy", array)
-        arguments += ["--input", f"{name}={folder}/{name}.npy"]
-    for name in names:
-        arguments += ["--output", f"{name}={folder}/{name}.npy"]
-    narrow(*arguments)
-    return [np.load(f"{folder}/{name}.npy") for name in names]
 
 
 def difference(expected, found):
@@ -71,7 +60,7 @@ def compare(case, folder):
         expected = runtime.session.run(names, feeds)
     except Exception as error:
         return None, str(error).splitlines()[0][-160:]
-    found = run_narrow(path, feeds, names, folder)
+    found = run_narrow(path, feeds, names)
     worst = 0.0
     for name, e, f in zip(names, expected, found):
         part = case.compared.get(int(name[1:]), ...)

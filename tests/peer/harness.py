@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 
@@ -39,16 +40,34 @@ def shared(path):
     return root / path
 
 
+def narrow_process(*arguments):
+    """Runs the command line to its end, whatever that is."""
+    binary = os.environ.get("NARROW_BIN") or SOURCE / "build" / "dev" / "bin" / "narrow"
+    return subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True)
+
+
 def narrow(*arguments, exit_code=0):
     """Runs the command line; returns its standard output, or with --json the parsed object. exit_code: what it must end
     with, one number or several."""
-    binary = os.environ.get("NARROW_BIN") or SOURCE / "build" / "dev" / "bin" / "narrow"
-    command = [str(binary), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = narrow_process(*arguments)
+    command = done.args
     allowed = exit_code if isinstance(exit_code, tuple) else (exit_code,)
     check(done.returncode in allowed,
           f"{' '.join(command)}\nexited {done.returncode}, expected {exit_code}\n{done.stdout}\n{done.stderr}")
     return json.loads(done.stdout) if "--json" in command else done.stdout
+
+
+def run_narrow(path, feeds, names):
+    """The outputs called `names` of the model, by `narrow run`."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["run", path, "--quiet"]
+        for i, (name, array) in enumerate(feeds.items()):
+            np.save(f"{folder}/in{i}.npy", array)
+            arguments += ["--input", f"{name}={folder}/in{i}.npy"]
+        for i, name in enumerate(names):
+            arguments += ["--output", f"{name}={folder}/out{i}.npy"]
+        narrow(*arguments)
+        return [np.load(f"{folder}/out{i}.npy") for i in range(len(names))]
 
 
 class OnnxRuntime:

@@ -11,7 +11,7 @@ import wave
 
 import numpy as np
 
-from harness import OnnxRuntime, OpenVino, check, check_model, narrow, shared, sqnr_db
+from harness import OnnxRuntime, OpenVino, check, check_model, narrow, run_narrow, shared, sqnr_db
 
 
 def photographs(count, width, height, letterbox):
@@ -84,11 +84,7 @@ class Narrow:
         self.input, self.outputs = session.get_inputs()[0].name, [o.name for o in session.get_outputs()]
 
     def run(self, array):
-        with tempfile.TemporaryDirectory() as folder:
-            np.save(f"{folder}/in.npy", array)
-            to = [part for i, name in enumerate(self.outputs) for part in ("--output", f"{name}={folder}/{i}.npy")]
-            narrow("run", self.path, "--quiet", "--input", f"{self.input}={folder}/in.npy", *to)
-            return [np.load(f"{folder}/{i}.npy") for i in range(len(self.outputs))]
+        return run_narrow(self.path, {self.input: array}, self.outputs)
 
 
 def feed_forward(work, name, inputs, decisions, least, least_overlap, largest, count=48):

@@ -4,9 +4,7 @@ Each graph grows from a few inputs, node by node, by the rows of random_nodes.py
 that narrow lists and that has no row must be in ELSEWHERE with its reason. By hand: random_graphs_peer.py [first seed [graphs]]
 """
 import collections
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -14,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from harness import SOURCE, OnnxRuntime, check, narrow
+from harness import OnnxRuntime, check, narrow, narrow_process, run_narrow
 from random_nodes import B, F, I, NODES
 
 GRAPHS, NODES_A_GRAPH, OPSET, TOLERANCE = 120, 12, 21, 1e-4
@@ -141,15 +139,9 @@ def compare(seed, folder):
     path = pathlib.Path(folder, "graph.onnx")
     onnx.save(model, path)
     by_name = {v.name: v for v in draft.values}
-    arguments = ["run", path, "--quiet"]
-    for v in used:
-        np.save(f"{folder}/{v.name}.npy", v.value)
-        arguments += ["--input", f"{v.name}={folder}/{v.name}.npy"]
-    for name in ends:
-        arguments += ["--output", f"{name}={folder}/{name}.npy"]
-    narrow(*arguments)
-    for name in ends:
-        expected, found = by_name[name].value, np.load(f"{folder}/{name}.npy")
+    outputs = run_narrow(path, {v.name: v.value for v in used}, ends)
+    for name, found in zip(ends, outputs):
+        expected = by_name[name].value
         check(expected.dtype == found.dtype and expected.shape == found.shape, f"{name}: {found.dtype}{found.shape}, expected {expected.dtype}{expected.shape}")
         if expected.size == 0:
             continue
@@ -169,8 +161,7 @@ def quantize(path, inputs, folder):
         made = pathlib.Path(folder, f"{method}.onnx")
         made.unlink(missing_ok=True)
         data = ["--data", f"{folder}/calibration.npz", "--max-drop", "100%"] if method == "static" else []
-        binary = os.environ.get("NARROW_BIN") or SOURCE / "build" / "dev" / "bin" / "narrow"
-        done = subprocess.run([binary, "quantize", path, "-o", made, "--method", method, "--quiet", *data], capture_output=True, text=True)
+        done = narrow_process("quantize", path, "-o", made, "--method", method, "--quiet", *data)
         if done.returncode in (0, 5):  # 5: the written file misses the target of accuracy, as fp16 may out of its range
             try:
                 OnnxRuntime(made)

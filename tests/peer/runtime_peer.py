@@ -8,24 +8,11 @@ import wave
 
 import numpy as np
 
-from harness import SKIPPED, OnnxRuntime, check, narrow, shared
+from harness import SKIPPED, OnnxRuntime, check, run_narrow, shared
 
 TOLERANCE = 1e-4
 TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(double)": np.float64,
          "tensor(float16)": np.float16, "tensor(bool)": np.bool_, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
-
-
-def run_narrow(path, feeds, names):
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ["run", path, "--quiet"]
-        for i, (name, array) in enumerate(feeds.items()):
-            file = f"{folder}/in{i}.npy"
-            np.save(file, array)
-            arguments += ["--input", f"{name}={file}"]
-        for i, name in enumerate(names):
-            arguments += ["--output", f"{name}={folder}/out{i}.npy"]
-        narrow(*arguments)
-        return [np.load(f"{folder}/out{i}.npy") for i in range(len(names))]
 
 
 def difference(expected, found):

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <vector>
 
 #include "operators/window.h"
 #include "passes/edit.h"
+#include "quantizers/weights.h"
 
 namespace narrow::quantizers::static_int8 {
 namespace {
@@ -23,7 +23,6 @@ struct Layer {
   int channels_in_axis = 1, channels_out_axis = 0;  // of the weight
   std::int64_t group = 1;
   bool transposed = false;                          // ConvTranspose
-  int input_axis = 1;                               // of the channels of the input
 };
 
 std::optional<Layer> correctable(const Graph& graph, const Plan& plan, std::size_t n) {
@@ -137,7 +136,6 @@ passes::ConstantQdq* constant_read_by(passes::QdqPlan& parameters, std::size_t n
 }
 
 void correct_codes(passes::ConstantQdq& bias, const Layer& layer, const std::vector<double>& shift) {
-  constexpr double kLargest = std::numeric_limits<std::int32_t>::max();
   const std::span<const float> values = layer.bias->data<float>();
   const auto channels = static_cast<std::int64_t>(shift.size());
   if (bias.codes.size() != channels || (values.size() != 1 && values.size() != shift.size())) return;
@@ -145,8 +143,7 @@ void correct_codes(passes::ConstantQdq& bias, const Layer& layer, const std::vec
   const std::span<std::int32_t> out = codes.mutable_data<std::int32_t>();
   for (std::size_t c = 0; c < shift.size(); ++c) {
     const double scale = bias.params.scale[bias.params.scale.size() == 1 ? 0 : c];
-    const double code = std::nearbyint((values[values.size() == 1 ? 0 : c] - shift[c]) / scale);
-    out[c] = static_cast<std::int32_t>(std::clamp(code, -kLargest, kLargest));
+    out[c] = bias_code(values[values.size() == 1 ? 0 : c] - shift[c], scale);
   }
   bias.codes = std::move(codes);
 }
@@ -165,8 +162,7 @@ void correct_float(Graph& graph, std::size_t n, int input, const Layer& layer, c
 std::map<std::string, int> correction_inputs(const Graph& graph, const Plan& plan) {
   std::map<std::string, int> inputs;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
-    const std::optional<Layer> layer = correctable(graph, plan, n);
-    if (layer) inputs.emplace(graph.value(graph.nodes[n].inputs[0]).name, layer->input_axis);
+    if (correctable(graph, plan, n)) inputs.emplace(graph.value(graph.nodes[n].inputs[0]).name, 1);
   }
   return inputs;
 }

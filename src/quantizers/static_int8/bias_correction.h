@@ -13,8 +13,8 @@
 
 namespace narrow::quantizers::static_int8 {
 
-// The inputs whose channel means correct_biases() needs, with the axis of their channels: those of every quantized Conv,
-// ConvTranspose and Gemm that has a constant weight and a constant bias.
+// The inputs whose channel means correct_biases() needs, with the axis of their channels (1): those of every quantized
+// Conv, ConvTranspose and Gemm that has a constant weight and a constant bias.
 std::map<std::string, int> correction_inputs(const graph::Graph& graph, const Plan& plan);
 
 // Changes the bias codes of `parameters`, and the float bias itself where the target keeps it float (as a constant of

@@ -23,7 +23,6 @@ using graph::Uses;
 using graph::ValueId;
 using operators::QuantRole;
 
-constexpr double kLargestBias = 2147483647.0;
 // A bias of a channel without weights has no scale to follow; this many steps resolve it.
 constexpr double kDeadChannelSteps = 1 << 24;
 
@@ -220,8 +219,7 @@ class Maker {
         params.scale.push_back(scale);
         params.zero_point.push_back(0);
       }
-      const double code = std::nearbyint(static_cast<double>(values[values.size() == 1 ? 0 : c]) / scale);
-      codes[c] = static_cast<std::int32_t>(std::clamp(code, -kLargestBias, kLargestBias));
+      codes[c] = bias_code(values[values.size() == 1 ? 0 : c], scale);
     }
     QuantType type;
     type.storage_type = DType::kS32;
