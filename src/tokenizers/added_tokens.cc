@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "tokenizers/fields.h"
+#include "wire/json.h"
 #include "tokenizers/unicode.h"
 
 namespace narrow::tokenizers {

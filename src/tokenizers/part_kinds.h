@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/text.h"
-#include "tokenizers/fields.h"
+#include "wire/json.h"
 #include "tokenizers/parts.h"
 
 namespace narrow::tokenizers {

@@ -12,9 +12,13 @@
 
 #include "narrow/result.h"
 
+namespace narrow::wire {
+class Fields;
+}
+
 namespace narrow::tokenizers {
 
-class Fields;
+using wire::Fields;
 
 class Normalizer {
  public:

@@ -71,7 +71,7 @@ std::span<const TokenizerKind> tokenizer_kinds() {
 }
 
 Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view text, const std::string& where) {
-  NARROW_TRY(const nlohmann::json document, parse_json(text, where));
+  NARROW_TRY(const nlohmann::json document, wire::parse_json(text, where));
   const Fields file(document, where);
   NARROW_TRY(const Fields model, file.object("model"));
   NARROW_TRY(const TokenizerKind* kind, find_model(model));
@@ -107,7 +107,7 @@ Result<std::size_t> read_max_length(const std::string& tokenizer_path) {
   const std::string path = (std::filesystem::path(tokenizer_path).parent_path() / "tokenizer_config.json").string();
   const auto file = base::MappedFile::open(path);
   if (!file.ok()) return kUsualMaxLength;
-  NARROW_TRY(const nlohmann::json document, parse_json({reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size()}, path));
+  NARROW_TRY(const nlohmann::json document, wire::parse_json({reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size()}, path));
   // Written as 1e30 where there is no limit.
   const auto length = Fields(document, path).whole_or("model_max_length", 0);
   return length.ok() && *length != 0 ? static_cast<std::size_t>(*length) : kUsualMaxLength;

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "tokenizers/fields.h"
+#include "wire/json.h"
 #include "tokenizers/parts.h"
 #include "tokenizers/piece_table.h"
 

@@ -1,4 +1,4 @@
-// Checked access to the JSON of a tokenizer file: every error names the file and the path of the field in it.
+// Checked access to the JSON of a file from outside: every error names the file and the path of the field in it.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 #include "narrow/result.h"
 
-namespace narrow::tokenizers {
+namespace narrow::wire {
 
 // A JSON value and where it stands ("tokenizer.json: model.vocab"). Refers to the parsed document, which must outlive it.
 class Fields {
@@ -52,4 +52,4 @@ class Fields {
 // Errors: corrupt, with the position; nesting is capped. `where` names the file.
 Result<nlohmann::json> parse_json(std::string_view text, const std::string& where);
 
-}  // namespace narrow::tokenizers
+}  // namespace narrow::wire

@@ -1,4 +1,4 @@
-#include "tokenizers/fields.h"
+#include "wire/json.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-namespace narrow::tokenizers {
+namespace narrow::wire {
 
 using nlohmann::json;
 
@@ -33,7 +33,7 @@ Error Fields::wrong(std::string_view expected) const {
 Result<Fields> Fields::need(std::string_view name) const {
   if (!value_->is_object()) return wrong("an object");
   const auto found = find(name);
-  if (!found) return corrupt(fmt::format("{}: no field '{}'", where_, name)).hint("Save the tokenizer again with the `tokenizers` library.");
+  if (!found) return corrupt(fmt::format("{}: no field '{}'", where_, name));
   return *found;
 }
 
@@ -111,4 +111,4 @@ Result<json> parse_json(std::string_view text, const std::string& where) {
   }
 }
 
-}  // namespace narrow::tokenizers
+}  // namespace narrow::wire
