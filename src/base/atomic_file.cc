@@ -92,35 +92,44 @@ AtomicFile::~AtomicFile() {
   forget(temporary_);
 }
 
-static Status write_all(int fd, const char* data, std::size_t size, const std::string& path) {
-  while (size != 0) {
-    const ssize_t n = ::write(fd, data, std::min<std::size_t>(size, 1u << 30));
+Status AtomicFile::write_at(std::uint64_t offset, std::span<const std::uint8_t> bytes) {
+  const auto start = static_cast<off_t>(offset), length = static_cast<off_t>(bytes.size());
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_, bytes.data(), std::min<std::size_t>(bytes.size(), 1u << 30), static_cast<off_t>(offset));
     if (n < 0) {
       if (errno == EINTR) continue;
-      return write_error(path, errno);
+      return write_error(destination_, errno);
     }
-    data += n;
-    size -= static_cast<std::size_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+    offset += static_cast<std::uint64_t>(n);
   }
+#ifdef SYNC_FILE_RANGE_WRITE
+  // The disk starts now instead of at commit().
+  if (length >= static_cast<off_t>(kBufferSize)) ::sync_file_range(fd_, start, length, SYNC_FILE_RANGE_WRITE);
+#endif
   return {};
 }
 
 Status AtomicFile::flush_buffer() {
-  Status status = write_all(fd_, buffer_.data(), buffer_.size(), destination_);
+  const std::uint64_t size = buffer_.size();
+  NARROW_RETURN_IF_ERROR(write_at(position_ - size, {reinterpret_cast<const std::uint8_t*>(buffer_.data()), buffer_.size()}));
   buffer_.clear();
-  return status;
-}
-
-Status AtomicFile::write(std::string_view text) {
-  position_ += text.size();
-  if (buffer_.size() + text.size() > kBufferSize) NARROW_RETURN_IF_ERROR(flush_buffer());
-  if (text.size() > kBufferSize) return write_all(fd_, text.data(), text.size(), destination_);
-  buffer_.append(text);
   return {};
 }
 
+Status AtomicFile::write(std::string_view text) {
+  return write(std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+}
+
 Status AtomicFile::write(std::span<const std::uint8_t> bytes) {
-  return write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  if (buffer_.size() + bytes.size() > kBufferSize) NARROW_RETURN_IF_ERROR(flush_buffer());
+  if (bytes.size() > kBufferSize) {
+    NARROW_RETURN_IF_ERROR(write_at(position_, bytes));
+  } else {
+    buffer_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  position_ += bytes.size();
+  return {};
 }
 
 Status AtomicFile::commit() {

@@ -22,6 +22,9 @@ class AtomicFile {
   Status write(std::span<const std::uint8_t> bytes);
   Status write(std::string_view text);
   std::uint64_t position() const { return position_; }
+  // Bytes at any place, past or beyond what write() wrote; position() does not move. May be called from several threads,
+  // for parts that do not overlap.
+  Status write_at(std::uint64_t offset, std::span<const std::uint8_t> bytes);
   Status commit();
 
  private:

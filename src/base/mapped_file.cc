@@ -43,4 +43,13 @@ MappedFile::~MappedFile() {
   if (size_ != 0) ::munmap(const_cast<std::uint8_t*>(data_), size_);
 }
 
+void MappedFile::release(ByteSpan bytes) const {
+  if (bytes.empty()) return;
+  // Whole pages, outwards: what a neighbour loses comes back from the page cache when it is touched.
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<std::uintptr_t>(bytes.data()) / page * page;
+  const auto last = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size());
+  ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 }  // namespace narrow::base

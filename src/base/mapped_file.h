@@ -23,6 +23,10 @@ class MappedFile {
   ByteSpan bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
+  // Lets go of the memory behind `bytes`, a part of this file's: resident pages fall, and reading them again reads the file
+  // again. Views stay valid.
+  void release(ByteSpan bytes) const;
+
  private:
   MappedFile(std::string path, const std::uint8_t* data, std::size_t size)
       : path_(std::move(path)), data_(data), size_(size) {}
