@@ -1,0 +1,132 @@
+// GPTQ (Frantar et al. 2022, arXiv:2210.17323): columns are rounded one after another, each taking up the error of those
+// before it. With H = L Lᵀ and columns processed from the last to the first, the best value of column k is
+//   w_k + sum over j > k of (w_j - ŵ_j) L_jk / L_kk,
+// which needs no inverse of H, and every row of the matrix goes its own way.
+#include <cmath>
+#include <mutex>
+#include <numeric>
+
+#include "kernels/gemm/gemm.h"
+#include "quantizers/matrix/cholesky.h"
+#include "quantizers/matrix/problem.h"
+
+namespace narrow::quantizers {
+namespace {
+
+constexpr std::int64_t kBlock = 64;  // columns whose errors are spread by rows; beyond, by one matrix product
+
+// Columns in order of rising diagonal: the last, which goes first, has the largest.
+std::vector<std::int64_t> column_order(const MatrixProblem& problem) {
+  const std::int64_t n = problem.columns;
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  if (problem.options.act_order) {
+    std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+      return problem.hessian[a * n + a] < problem.hessian[b * n + b];
+    });
+  } else {
+    std::reverse(order.begin(), order.end());
+  }
+  return order;
+}
+
+// L of the damped and permuted Hessian, each column divided by its diagonal element. Empty: no damping was enough.
+Result<std::vector<float>> unit_factor(const MatrixProblem& problem, const std::vector<std::int64_t>& order, std::string& note) {
+  const std::int64_t n = problem.columns;
+  double mean = 0;
+  for (std::int64_t k = 0; k < n; ++k) mean += problem.hessian[k * n + k];
+  mean /= static_cast<double>(n);
+  if (!(mean > 0)) return std::vector<float>();
+  std::vector<float> factor(static_cast<std::size_t>(n * n));
+  double damping = problem.options.damping;
+  for (int attempt = 0; attempt < 6; ++attempt, damping = std::max(damping * 10, 1e-4)) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float* from = problem.hessian + order[static_cast<std::size_t>(i)] * n;
+      float* to = factor.data() + i * n;
+      for (std::int64_t j = 0; j <= i; ++j) to[j] = from[order[static_cast<std::size_t>(j)]];
+      to[i] += static_cast<float>(damping * mean);
+    }
+    NARROW_TRY(const bool held, cholesky(factor.data(), n, problem.pool));
+    if (!held) continue;
+    if (attempt > 0) note = "the Hessian needed damping of " + std::to_string(damping) + " times its mean diagonal";
+    std::vector<float> inverse(static_cast<std::size_t>(n));
+    for (std::int64_t k = 0; k < n; ++k) inverse[static_cast<std::size_t>(k)] = 1 / factor[static_cast<std::size_t>(k * n + k)];
+    problem.pool.parallel_for(static_cast<std::size_t>(n), [&](std::size_t i, int) {
+      float* row = factor.data() + i * static_cast<std::size_t>(n);
+      for (std::size_t j = 0; j <= i; ++j) row[j] *= inverse[j];
+    });
+    return factor;
+  }
+  return std::vector<float>();
+}
+
+
+void round_column(const float* wanted, const float* weight, const float* scale, const float* zero, float max_code, float* code, float* error) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  for (std::int64_t r = 0; r < kTileRows; ++r) {
+    const float limited = std::min(std::max(wanted[r] / scale[r] + zero[r], 0.0f), max_code);
+    code[r] = (limited + kMagic) - kMagic;
+    error[r] = weight[r] - (code[r] - zero[r]) * scale[r];
+  }
+}
+
+}  // namespace
+
+Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note) {
+  const std::int64_t n = problem.columns, groups = problem.groups();
+  const std::vector<std::int64_t> order = column_order(problem);
+  NARROW_TRY(const std::vector<float> factor, unit_factor(problem, order, note));
+  if (factor.empty()) {
+    note = "calibration gave no usable Hessian: rounded to nearest";
+    return round_to_nearest(problem, coded, note);
+  }
+  choose_grids(problem, coded);
+  coded.codes.resize(static_cast<std::size_t>(problem.rows * n));
+  const float max_code = static_cast<float>(problem.grid_options().max_code());
+  std::mutex mutex;
+  Status failed;
+
+  for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
+    std::vector<float> errors(static_cast<std::size_t>(kTileRows * n));            // [row, column in order]
+    std::vector<float> spread(static_cast<std::size_t>(kTileRows * kBlock));
+    float wanted[kBlock][kTileRows] = {}, weight[kTileRows] = {}, scale[kTileRows], zero[kTileRows] = {}, code[kTileRows], error[kTileRows];
+    std::fill_n(scale, kTileRows, 1.0f);
+    for (std::int64_t end = n; end > 0;) {
+      const std::int64_t begin = std::max<std::int64_t>(0, (end - 1) / kBlock * kBlock), width = end - begin;
+      Status done = kernels::gemm_f32(false, false, count, width, n - end, 1, errors.data() + end, n, factor.data() + end * n + begin, n,
+                                      0, spread.data(), kBlock, 1);
+      if (!done) {
+        std::lock_guard lock(mutex);
+        failed = std::move(done);
+        return;
+      }
+      for (std::int64_t k = begin; k < end; ++k) {
+        for (std::int64_t r = 0; r < count; ++r) {
+          wanted[k - begin][r] = problem.weight[(first + r) * n + order[static_cast<std::size_t>(k)]] + spread[static_cast<std::size_t>(r * kBlock + k - begin)];
+        }
+      }
+      for (std::int64_t k = end - 1; k >= begin; --k) {
+        const std::int64_t column = order[static_cast<std::size_t>(k)], group = column / problem.options.group_size;
+        for (std::int64_t r = 0; r < count; ++r) {
+          const Grid& grid = coded.grids[static_cast<std::size_t>((first + r) * groups + group)];
+          weight[r] = problem.weight[(first + r) * n + column];
+          scale[r] = grid.scale;
+          zero[r] = static_cast<float>(grid.zero);
+        }
+        round_column(wanted[k - begin], weight, scale, zero, max_code, code, error);
+        for (std::int64_t r = 0; r < count; ++r) {
+          coded.codes[static_cast<std::size_t>((first + r) * n + column)] = static_cast<std::uint8_t>(code[r]);
+          errors[static_cast<std::size_t>(r * n + k)] = error[r];
+        }
+        const float* row = factor.data() + k * n;
+        for (std::int64_t j = begin; j < k; ++j) {
+          for (std::int64_t r = 0; r < kTileRows; ++r) wanted[j - begin][r] += error[r] * row[j];
+        }
+      }
+      end = begin;
+    }
+  });
+  return failed;
+}
+
+}  // namespace narrow::quantizers

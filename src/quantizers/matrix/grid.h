@@ -1,0 +1,42 @@
+// The values that one group of weights may take: (code - zero) * scale for the codes 0 … 2^bits - 1.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "encodings/grouped_matrix.h"
+
+namespace narrow::quantizers {
+
+struct Grid {
+  float scale = 1;               // > 0, finite, representable in the scale type
+  int zero = 0;
+};
+
+struct GridOptions {
+  int bits = 4;
+  bool symmetric = false;
+  encodings::ScaleType scale_type = encodings::ScaleType::kF16;
+
+  int max_code() const { return (1 << bits) - 1; }
+  int middle() const { return 1 << (bits - 1); }
+};
+
+// The value of `type` nearest to `scale`, kept positive and finite.
+float round_scale(float scale, encodings::ScaleType type);
+
+inline int nearest_code(float value, const Grid& grid, int max_code) {
+  // Clamped as a float first: a value far outside must not overflow an int.
+  const float code = std::nearbyint(value / grid.scale) + static_cast<float>(grid.zero);
+  return static_cast<int>(std::clamp(code, 0.0f, static_cast<float>(max_code)));
+}
+
+// Covers [min(0, min w), max(0, max w)]; symmetric: [-a, a] with a = max |w|.
+Grid min_max_grid(const float* weight, std::int64_t count, const GridOptions& options);
+
+// The grid of least sum of importance * (w - ŵ)², among ranges shrunk and shifted, each scale then fitted to its codes.
+// `importance` may be null: all ones. Never worse than min_max_grid by that measure.
+Grid searched_grid(const float* weight, const float* importance, std::int64_t count, const GridOptions& options);
+
+}  // namespace narrow::quantizers

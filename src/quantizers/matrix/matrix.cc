@@ -1,0 +1,162 @@
+#include "quantizers/matrix/matrix.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <mutex>
+
+#include "base/checked.h"
+#include "base/text.h"
+#include "encodings/packed_codes.h"
+#include "kernels/gemm/gemm.h"
+#include "quantizers/matrix/problem.h"
+
+namespace narrow::quantizers {
+namespace {
+
+// The table: one row a method, each in the file of its name.
+constexpr MatrixMethod kMethods[] = {
+    {"rounding", "round to nearest", false, round_to_nearest},
+    {"gptq", "GPTQ: each column takes up the rounding errors of those before it", true, gptq},
+};
+
+Status check_options(const MatrixOptions& options) {
+  if (options.bits != 2 && options.bits != 3 && options.bits != 4 && options.bits != 8) {
+    return invalid_argument(fmt::format("weights of {} bits: expected 2, 3, 4 or 8", options.bits));
+  }
+  if (options.group_size < 0) return invalid_argument(fmt::format("a group of {} columns: expected 1 or more, or 0 for a whole row", options.group_size));
+  if (!(options.damping >= 0) || !std::isfinite(options.damping)) return invalid_argument(fmt::format("damping of {}: expected 0 or more", options.damping));
+  return {};
+}
+
+Status check_finite(std::span<const float> values, std::int64_t columns, std::string_view what) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      const auto at = static_cast<std::int64_t>(i);
+      return invalid_argument(fmt::format("{} holds {} at [{}, {}]: expected finite numbers", what, values[i], at / columns, at % columns))
+          .hint("the file may be damaged, or an earlier layer overflowed; the float model gives the same");
+    }
+  }
+  return {};
+}
+
+// trace(E H Eᵀ), H the identity when null. Row tiles of fixed size: the same sum whatever the threads.
+Result<double> weighted_square(const MatrixProblem& problem, const std::function<void(std::int64_t first, std::int64_t count, float* out)>& fill) {
+  const std::int64_t n = problem.columns, tiles = base::ceil_div(problem.rows, kTileRows);
+  std::vector<double> sums(static_cast<std::size_t>(tiles));
+  std::mutex mutex;
+  Status failed;
+  for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
+    std::vector<float> error(static_cast<std::size_t>(count * n)), product;
+    fill(first, count, error.data());
+    const float* other = error.data();
+    if (problem.hessian != nullptr) {
+      product.resize(error.size());
+      Status done = kernels::gemm_f32(false, false, count, n, n, 1, error.data(), n, problem.hessian, n, 0, product.data(), n, 1);
+      if (!done) {
+        std::lock_guard lock(mutex);
+        failed = std::move(done);
+        return;
+      }
+      other = product.data();
+    }
+    double sum = 0;
+    for (std::size_t i = 0; i < error.size(); ++i) sum += static_cast<double>(error[i]) * other[i];
+    sums[static_cast<std::size_t>(first / kTileRows)] = sum;
+  });
+  NARROW_RETURN_IF_ERROR(std::move(failed));
+  double sum = 0;
+  for (double part : sums) sum += part;
+  return sum;
+}
+
+Result<double> error_of(const MatrixProblem& problem, const CodedMatrix& coded) {
+  return weighted_square(problem, [&](std::int64_t first, std::int64_t count, float* out) {
+    for (std::int64_t row = first; row < first + count; ++row) {
+      for (std::int64_t k = 0; k < problem.columns; ++k) {
+        const Grid& grid = coded.grids[static_cast<std::size_t>(row * problem.groups() + k / problem.options.group_size)];
+        const std::int64_t at = row * problem.columns + k;
+        *out++ = problem.weight[at] - static_cast<float>(coded.codes[static_cast<std::size_t>(at)] - grid.zero) * grid.scale;
+      }
+    }
+  });
+}
+
+encodings::GroupedMatrix pack(const MatrixProblem& problem, const CodedMatrix& coded) {
+  encodings::GroupedMatrix matrix;
+  matrix.rows = problem.rows;
+  matrix.columns = problem.columns;
+  matrix.bits = problem.options.bits;
+  matrix.group_size = problem.options.group_size;
+  matrix.scale_type = problem.options.scale_type;
+  matrix.codes.resize(static_cast<std::size_t>(matrix.rows * matrix.row_bytes()));
+  problem.pool.parallel_for(static_cast<std::size_t>(matrix.rows), [&](std::size_t row, int) {
+    std::uint8_t* to = matrix.codes.data() + static_cast<std::int64_t>(row) * matrix.row_bytes();
+    const std::uint8_t* from = coded.codes.data() + static_cast<std::int64_t>(row) * matrix.columns;
+    for (std::int64_t k = 0; k < matrix.columns; ++k) encodings::write_code(to, matrix.bits, k, from[k]);
+  });
+  for (const Grid& grid : coded.grids) {
+    matrix.scales.push_back(grid.scale);
+    if (!problem.options.symmetric) matrix.zeros.push_back(static_cast<std::uint8_t>(grid.zero));
+  }
+  return matrix;
+}
+
+}  // namespace
+
+std::span<const MatrixMethod> matrix_methods() { return kMethods; }
+
+Result<const MatrixMethod*> find_matrix_method(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const MatrixMethod& row : kMethods) {
+    if (row.name == name) return &row;
+    names.push_back(row.name);
+  }
+  return invalid_argument(fmt::format("there is no method '{}' for weights of few bits{}", base::escape_controls(name), base::did_you_mean(name, names)))
+      .hint(fmt::format("methods: {}", fmt::join(names, ", ")));
+}
+
+Result<MatrixResult> quantize_matrix(const MatrixMethod& method, std::span<const float> weight, std::int64_t rows, std::int64_t columns,
+                                     const InputStatistics* statistics, const MatrixOptions& options, base::ThreadPool& pool) {
+  NARROW_RETURN_IF_ERROR(check_options(options));
+  const std::int64_t shape[] = {rows, columns};
+  const auto size = base::checked_product(shape);
+  if (!size || rows <= 0 || columns <= 0 || static_cast<std::size_t>(*size) != weight.size()) {
+    return invalid_argument(fmt::format("a weight of {} elements: expected {} rows of {} columns", weight.size(), rows, columns));
+  }
+  if (method.needs_statistics && statistics == nullptr) {
+    return invalid_argument(fmt::format("method '{}' needs calibration data", method.name)).hint("give a calibration file, or use method rounding");
+  }
+  if (statistics != nullptr && (statistics->columns != columns || statistics->hessian.size() != static_cast<std::size_t>(columns * columns))) {
+    return invalid_argument(fmt::format("statistics of {} columns for a weight of {} columns", statistics->columns, columns));
+  }
+  NARROW_RETURN_IF_ERROR(check_finite(weight, columns, "the weight"));
+  if (statistics != nullptr) NARROW_RETURN_IF_ERROR(check_finite(statistics->hessian, columns, "the Hessian of the layer's inputs"));
+
+  MatrixProblem problem{weight.data(), rows, columns, statistics == nullptr ? nullptr : statistics->hessian.data(), options, pool};
+  if (options.group_size == 0 || options.group_size > columns) problem.options.group_size = columns;
+  MatrixProblem plain = problem;
+  plain.options.search = false;
+
+  MatrixResult result;
+  CodedMatrix rounded, coded;
+  NARROW_RETURN_IF_ERROR(round_to_nearest(plain, rounded, result.note));
+  NARROW_TRY(const double total, weighted_square(problem, [&](std::int64_t first, std::int64_t count, float* out) {
+    std::copy_n(problem.weight + first * columns, count * columns, out);
+  }));
+  NARROW_TRY(const double rounding, error_of(problem, rounded));
+  NARROW_RETURN_IF_ERROR(method.run(problem, coded, result.note));
+  NARROW_TRY(double error, error_of(problem, coded));
+  if (!(error <= rounding)) {
+    result.fell_back = true;
+    result.note = fmt::format("{} gave {:.3g} times the error of plain rounding, which stands instead", method.name, rounding > 0 ? error / rounding : 0.0);
+    error = rounding;
+    coded = std::move(rounded);
+  }
+  result.error = total > 0 ? error / total : 0;
+  result.rounding_error = total > 0 ? rounding / total : 0;
+  result.matrix = pack(problem, coded);
+  return result;
+}
+
+}  // namespace narrow::quantizers

@@ -1,0 +1,50 @@
+// What the methods of matrix.cc work on. Private to this folder.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "quantizers/matrix/grid.h"
+#include "quantizers/matrix/matrix.h"
+
+namespace narrow::quantizers {
+
+struct MatrixProblem {
+  const float* weight;           // [rows, columns], finite
+  std::int64_t rows, columns;
+  const float* hessian;          // [columns, columns], finite; null without statistics
+  MatrixOptions options;         // valid; group_size in [1, columns]
+  base::ThreadPool& pool;
+
+  std::int64_t groups() const { return (columns + options.group_size - 1) / options.group_size; }
+  std::int64_t group_end(std::int64_t group) const { return std::min(columns, (group + 1) * options.group_size); }
+  GridOptions grid_options() const { return {options.bits, options.symmetric, options.scale_type}; }
+};
+
+// Codes not packed yet.
+struct CodedMatrix {
+  std::vector<std::uint8_t> codes;  // [rows, columns]
+  std::vector<Grid> grids;          // [rows, groups]
+};
+
+// Rows that one task of the pool takes: fixed, so that no sum depends on the number of threads.
+inline constexpr std::int64_t kTileRows = 64;
+
+// Calls body(first, count) for each tile of kTileRows rows, the last one shorter.
+template <typename Body>
+void for_row_tiles(const MatrixProblem& problem, const Body& body) {
+  const std::int64_t tiles = (problem.rows + kTileRows - 1) / kTileRows;
+  problem.pool.parallel_for(static_cast<std::size_t>(tiles), [&](std::size_t tile, int) {
+    const std::int64_t first = static_cast<std::int64_t>(tile) * kTileRows;
+    body(first, std::min(kTileRows, problem.rows - first));
+  });
+}
+
+// The grid of every group, searched or by extremes as the options say.
+void choose_grids(const MatrixProblem& problem, CodedMatrix& coded);
+
+Status round_to_nearest(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
+Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
+
+}  // namespace narrow::quantizers
