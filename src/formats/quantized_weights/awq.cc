@@ -31,39 +31,53 @@ std::vector<TensorSpec> specs(const WeightShape& s) {
   return {{"qweight", DType::kS32, {s.columns, s.rows / 8}}, {"qzeros", DType::kS32, {groups, s.rows / 8}}, {"scales", DType::kF16, {groups, s.rows}}};
 }
 
-// Nibble j of word i becomes nibble i of word j.
-void transpose_nibbles(std::uint32_t (&w)[8]) {
-  const auto exchange = [&](int distance, int shift, std::uint32_t mask) {
-    for (int i = 0; i < 8; ++i) {
-      if ((i & distance) != 0) continue;
-      const std::uint32_t t = ((w[i] >> shift) ^ w[i + distance]) & mask;
-      w[i + distance] ^= t;
-      w[i] ^= t << shift;
+constexpr std::int64_t kOctets = 16;  // of outputs in a tile: their words fill a cache line
+using Tile = std::uint32_t[8][kOctets];
+
+template <int kDistance, int kShift, std::uint32_t kMask>
+void exchange(Tile& w) {
+  for (int i = 0; i < 8; ++i) {
+    if ((i & kDistance) != 0) continue;
+    for (int lane = 0; lane < kOctets; ++lane) {
+      const std::uint32_t t = ((w[i][lane] >> kShift) ^ w[i + kDistance][lane]) & kMask;
+      w[i + kDistance][lane] ^= t;
+      w[i][lane] ^= t << kShift;
     }
-  };
-  exchange(4, 16, 0x0000FFFF);
-  exchange(2, 8, 0x00FF00FF);
-  exchange(1, 4, 0x0F0F0F0F);
+  }
 }
 
-constexpr std::int64_t kOctets = 16;  // of outputs in a tile: their words fill a cache line
+// In every lane nibble j of word i becomes nibble i of word j.
+void transpose_nibbles(Tile& w) {
+  exchange<4, 16, 0x0000FFFF>(w);
+  exchange<2, 8, 0x00FF00FF>(w);
+  exchange<1, 4, 0x0F0F0F0F>(w);
+}
 
-// body(octet, eight inputs' index, words): the tile's words, output by output (in kOrder) or input by input.
+// Between rows of outputs (eight inputs a word) and the file's rows of inputs (eight outputs a word).
 template <bool kPack>
 void move(std::uint8_t* rows, std::int64_t row_bytes, std::int64_t outputs, std::int64_t inputs, std::uint32_t* file, base::ThreadPool* pool) {
   const std::int64_t octets = outputs / 8;
   in_parts(base::ceil_div(octets, kOctets), 1, pool, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t k = 0; k < inputs / 8; ++k) {
-      for (std::int64_t c = first * kOctets; c < std::min(octets, last * kOctets); ++c) {
-        std::uint32_t words[8];
+    Tile words = {};
+    for (std::int64_t tile = first; tile < last; ++tile) {
+      const std::int64_t c = tile * kOctets, lanes = std::min(octets - c, kOctets);
+      for (std::int64_t k = 0; k < inputs / 8; ++k) {
         for (int i = 0; i < 8; ++i) {
-          if (kPack) std::memcpy(&words[i], rows + (8 * c + kOrder[i]) * row_bytes + 4 * k, 4);
-          else words[i] = file[(8 * k + i) * octets + c];
+          if (!kPack) {
+            std::memcpy(words[i], file + (8 * k + i) * octets + c, static_cast<std::size_t>(lanes) * 4);
+            continue;
+          }
+          const std::uint8_t* from = rows + (8 * c + kOrder[i]) * row_bytes + 4 * k;
+          for (std::int64_t lane = 0; lane < lanes; ++lane) std::memcpy(&words[i][lane], from + lane * 8 * row_bytes, 4);
         }
         transpose_nibbles(words);
         for (int i = 0; i < 8; ++i) {
-          if (kPack) file[(8 * k + i) * octets + c] = words[i];
-          else std::memcpy(rows + (8 * c + kOrder[i]) * row_bytes + 4 * k, &words[i], 4);
+          if (kPack) {
+            std::memcpy(file + (8 * k + i) * octets + c, words[i], static_cast<std::size_t>(lanes) * 4);
+            continue;
+          }
+          std::uint8_t* to = rows + (8 * c + kOrder[i]) * row_bytes + 4 * k;
+          for (std::int64_t lane = 0; lane < lanes; ++lane) std::memcpy(to + lane * 8 * row_bytes, &words[i][lane], 4);
         }
       }
     }
