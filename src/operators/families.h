@@ -58,6 +58,7 @@ std::span<const Operator> flex_attention_operators();
 std::span<const Operator> skip_normalization_operators();
 std::span<const Operator> gelu_operators();
 std::span<const Operator> fused_product_operators();
+std::span<const Operator> linear_operators();
 std::span<const Operator> inverse_operators();
 std::span<const Operator> grid_sample_operators();
 std::span<const Operator> roi_pooling_operators();

@@ -24,6 +24,7 @@ const std::span<const Operator> kFamilies[] = {
     skip_normalization_operators(),
     gelu_operators(),
     fused_product_operators(),
+    linear_operators(),
     inverse_operators(),
     pooling_operators(),
     recurrent_operators(),

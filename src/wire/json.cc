@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -17,6 +18,7 @@ constexpr int kMaxDepth = 64;
 }  // namespace
 
 bool Fields::is_null() const { return value_->is_null(); }
+bool Fields::value_is_object() const { return value_->is_object(); }
 bool Fields::has(std::string_view name) const { return find(name).has_value(); }
 
 std::optional<Fields> Fields::find(std::string_view name) const {
@@ -64,6 +66,23 @@ Result<std::int64_t> Fields::as_whole() const {
                                                  : value_->get<std::int64_t>() >= 0 && value_->get<std::int64_t>() <= kMost;
   if (!fits) return corrupt(fmt::format("{}: {} is not within 0 and {}", where_, value_->dump(), kMost));
   return value_->get<std::int64_t>();
+}
+
+Result<double> Fields::as_number() const {
+  if (!value_->is_number()) return wrong("a number");
+  const double number = value_->get<double>();
+  if (!std::isfinite(number)) return wrong("a finite number");
+  return number;
+}
+
+Result<double> Fields::number(std::string_view name) const {
+  NARROW_TRY(const Fields field, need(name));
+  return field.as_number();
+}
+
+Result<double> Fields::number_or(std::string_view name, double otherwise) const {
+  if (!has(name)) return otherwise;
+  return number(name);
 }
 
 Result<std::string> Fields::text(std::string_view name) const {

@@ -21,6 +21,7 @@ class Fields {
   const std::string& where() const { return where_; }
 
   bool is_null() const;
+  bool value_is_object() const;
   bool has(std::string_view name) const;                // present and not null
   std::optional<Fields> find(std::string_view name) const;  // nothing when absent or null
 
@@ -30,14 +31,17 @@ class Fields {
   Result<std::string> text(std::string_view name) const;
   Result<bool> flag(std::string_view name) const;
   Result<std::int64_t> whole(std::string_view name) const;  // 0 .. 2^31 - 1
+  Result<double> number(std::string_view name) const;       // finite
 
   // As above, `otherwise` when absent or null.
   Result<std::string> text_or(std::string_view name, std::string otherwise) const;
   Result<bool> flag_or(std::string_view name, bool otherwise) const;
   Result<std::int64_t> whole_or(std::string_view name, std::int64_t otherwise) const;
+  Result<double> number_or(std::string_view name, double otherwise) const;
 
   // The value itself as such a number.
   Result<std::int64_t> as_whole() const;
+  Result<double> as_number() const;
   Result<std::string> as_text() const;
 
   Error wrong(std::string_view expected) const;  // "…: expected a string, found a number"

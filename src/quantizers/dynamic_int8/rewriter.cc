@@ -60,7 +60,7 @@ ValueId Rewriter::emit(std::string op, const std::string& name, std::vector<Valu
   return output;
 }
 
-Rewriter::Stored Rewriter::store(const std::string& name, const Tensor& weight, int axis) {
+Rewriter::Stored Rewriter::store(std::string name, const Tensor& weight, int axis) {
   const encodings::AffineGrid grid = grid_of(recipe_);
   const QuantParams params = weight_params(extremes(weight, axis), grid);
   Stored stored;

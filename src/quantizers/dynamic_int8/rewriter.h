@@ -40,7 +40,8 @@ class Rewriter {
 
   graph::ValueId add_value(const std::string& name, graph::Type type);
   graph::ValueId add_constant(const std::string& name, Tensor tensor);
-  Stored store(const std::string& name, const Tensor& weight, int axis);
+  // A copy of the name: adding values moves the ones that names are borrowed from.
+  Stored store(std::string name, const Tensor& weight, int axis);
   graph::ValueId emit(std::string op, const std::string& name, std::vector<graph::ValueId> inputs, graph::Type type,
                       graph::ValueId output = graph::kNoValue);
 

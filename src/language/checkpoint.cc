@@ -1,0 +1,147 @@
+#include "language/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/mapped_file.h"
+#include "formats/llama2c/llama2c.h"
+#include "formats/safetensors/checkpoint.h"
+#include "language/architectures/architectures.h"
+#include "wire/json.h"
+
+namespace narrow::language {
+namespace {
+
+namespace fs = std::filesystem;
+
+// [in, out] as [out, in]. Errors: resource_exhausted.
+Result<Tensor> transposed(const Tensor& tensor) {
+  NARROW_TRY(Tensor out, Tensor::create(tensor.dtype(), {tensor.shape()[1], tensor.shape()[0]}));
+  const std::int64_t rows = tensor.shape()[0], columns = tensor.shape()[1];
+  const auto size = static_cast<std::int64_t>(bits_of(tensor.dtype()) / 8);
+  const auto* from = static_cast<const std::uint8_t*>(tensor.raw());
+  auto* to = static_cast<std::uint8_t*>(out.mutable_raw());
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < columns; ++c) std::copy_n(from + (r * columns + c) * size, size, to + (c * rows + r) * size);
+  }
+  return out;
+}
+
+// Tensors under their own names; a model saved without its head has them without the first part of the name.
+class PlainWeights : public WeightSource {
+ public:
+  // `tables` are the modules that are stored [rows, columns] even in families that store a Linear as [in, out].
+  PlainWeights(bool stored_transposed, std::vector<std::string> tables) : stored_transposed_(stored_transposed), tables_(std::move(tables)) {}
+
+  bool has(const std::string& name) const override { return contains(name) || contains(shorter(name)); }
+  Result<Tensor> tensor(const std::string& name) const override { return read(!contains(name) && contains(shorter(name)) ? shorter(name) : name); }
+  bool has_matrix(const std::string& module) const override { return has(module + ".weight"); }
+  Result<StoredWeight> matrix(const std::string& module) const override {
+    const std::string name = module + ".weight";
+    NARROW_TRY(Tensor found, tensor(name));
+    const DType dtype = found.dtype();
+    if (found.rank() != 2 || (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16 && dtype != DType::kF64)) {
+      return corrupt(fmt::format("tensor '{}' is {}{}, expected a matrix of f32, f16 or bf16", name, to_string(dtype), to_string(found.shape())));
+    }
+    if (stored_transposed_ && std::find(tables_.begin(), tables_.end(), module) == tables_.end()) {
+      NARROW_TRY(found, transposed(found));
+    }
+    StoredWeight weight;
+    weight.plain = std::move(found);
+    return weight;
+  }
+
+ protected:
+  virtual bool contains(const std::string& name) const = 0;
+  virtual Result<Tensor> read(const std::string& name) const = 0;
+
+ private:
+  static std::string shorter(const std::string& name) { return name.substr(name.find('.') + 1); }
+  bool stored_transposed_;
+  std::vector<std::string> tables_;
+};
+
+class SafetensorsWeights final : public PlainWeights {
+ public:
+  SafetensorsWeights(formats::safetensors::Checkpoint file, const Spec& spec)
+      : PlainWeights(spec.stored_transposed, {spec.names.embedding, spec.names.positions, spec.names.head}), file_(std::move(file)) {}
+  void release(const std::string& prefix) const override {
+    for (const auto& entry : file_.entries()) {
+      if (entry.tensor.name.starts_with(prefix)) file_.release(entry.tensor.name);
+    }
+  }
+
+ protected:
+  bool contains(const std::string& name) const override { return file_.find(name) != nullptr; }
+  Result<Tensor> read(const std::string& name) const override { return file_.tensor(name); }
+
+ private:
+  formats::safetensors::Checkpoint file_;
+};
+
+class Llama2cWeights final : public PlainWeights {
+ public:
+  explicit Llama2cWeights(formats::llama2c::Checkpoint file) : PlainWeights(false, {}), file_(std::move(file)) {}
+  void release(const std::string&) const override {}
+
+ protected:
+  bool contains(const std::string& name) const override { return file_.contains(name); }
+  Result<Tensor> read(const std::string& name) const override { return file_.tensor(name); }
+
+ private:
+  formats::llama2c::Checkpoint file_;
+};
+
+Result<Spec> parse_spec(const std::string& text, const std::string& where) {
+  NARROW_TRY(const nlohmann::json document, wire::parse_json(text, where));
+  return read_spec(wire::Fields(document, where));
+}
+
+Result<Checkpoint> open_folder(const std::string& folder) {
+  Checkpoint checkpoint;
+  const std::string config = (fs::path(folder) / "config.json").string();
+  NARROW_TRY(const auto file, base::MappedFile::open(config));
+  checkpoint.config_json.assign(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  NARROW_TRY(checkpoint.spec, parse_spec(checkpoint.config_json, config));
+  NARROW_TRY(auto tensors, formats::safetensors::Checkpoint::open(folder));
+  for (const auto& entry : tensors.entries()) checkpoint.tensor_names.push_back(entry.tensor.name);
+  checkpoint.files = tensors.paths();
+  checkpoint.weights = std::make_shared<SafetensorsWeights>(std::move(tensors), checkpoint.spec);
+  return checkpoint;
+}
+
+Result<Checkpoint> open_llama2c(const std::string& path) {
+  Checkpoint checkpoint;
+  NARROW_TRY(auto file, formats::llama2c::Checkpoint::open(path));
+  checkpoint.config_json = file.config_json();
+  NARROW_TRY(checkpoint.spec, parse_spec(checkpoint.config_json, path));
+  checkpoint.tensor_names = file.names();
+  checkpoint.files = {path};
+  checkpoint.weights = std::make_shared<Llama2cWeights>(std::move(file));
+  return checkpoint;
+}
+
+}  // namespace
+
+bool is_checkpoint(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return fs::exists(fs::path(path) / "config.json", error);
+  const std::string extension = fs::path(path).extension().string();
+  return extension == ".safetensors" || extension == ".bin";
+}
+
+Result<Checkpoint> open_checkpoint(const std::string& path) {
+  std::error_code error;
+  Result<Checkpoint> opened = [&]() -> Result<Checkpoint> {
+    if (fs::is_directory(path, error)) return open_folder(path);
+    if (fs::path(path).extension() == ".bin") return open_llama2c(path);
+    return open_folder(fs::path(path).parent_path().string());
+  }();
+  if (opened.ok()) opened->path = path;
+  return opened;
+}
+
+}  // namespace narrow::language

@@ -1,0 +1,224 @@
+#include "language/graph_builder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace narrow::language {
+namespace {
+
+using graph::kNoValue;
+using graph::Node;
+using graph::Type;
+using graph::ValueId;
+
+// Bytes of a matrix as a tensor that keeps it alive.
+template <typename Matrix>
+Tensor share(const std::shared_ptr<const Matrix>& owner, DType dtype, Shape shape, const void* data) {
+  return Tensor::from_shared(dtype, std::move(shape), owner, data);
+}
+
+// ---- ONNX's forms of a matrix of few bits ----
+
+// The largest power of two, from 16 on, that divides the group; 0 when there is none.
+std::int64_t block_of(const encodings::GroupedMatrix& matrix) {
+  const std::int64_t group = matrix.group_size >= matrix.columns ? matrix.columns : matrix.group_size;
+  const std::int64_t block = std::min<std::int64_t>(group & -group, 1 << 10);
+  return block >= 16 ? block : 0;
+}
+
+struct Blocked {
+  Tensor codes, scales, zeros;
+  std::int64_t block = 0;
+  int bits = 4;
+};
+
+// MatMulNBits: codes u8 [N, blocks, block · bits / 8], scales f32 [N · blocks], zeros u8 packed a row.
+Blocked to_blocked(const encodings::GroupedMatrix& matrix) {
+  Blocked out;
+  out.block = block_of(matrix);
+  out.bits = matrix.bits == 3 ? 4 : matrix.bits;
+  const std::int64_t blocks = (matrix.columns + out.block - 1) / out.block;
+  const std::int64_t bytes = out.block * out.bits / 8, zero_bytes = encodings::packed_bytes(blocks, out.bits);
+  out.codes = *Tensor::create(DType::kU8, {matrix.rows, blocks, bytes});
+  out.scales = *Tensor::create(DType::kF32, {matrix.rows * blocks});
+  if (!matrix.symmetric() || out.bits != matrix.bits) out.zeros = *Tensor::create(DType::kU8, {matrix.rows * zero_bytes});
+  for (std::int64_t r = 0; r < matrix.rows; ++r) {
+    const std::uint8_t* from = matrix.codes.data() + r * matrix.row_bytes();
+    std::uint8_t* to = out.codes.mutable_data<std::uint8_t>().data() + r * blocks * bytes;
+    if (out.bits == matrix.bits) std::copy_n(from, matrix.row_bytes(), to);
+    else for (std::int64_t k = 0; k < matrix.columns; ++k) encodings::write_code(to, out.bits, k, encodings::read_code(from, matrix.bits, k));
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const std::int64_t group = b * out.block / matrix.group_size;
+      out.scales.mutable_data<float>()[static_cast<std::size_t>(r * blocks + b)] = matrix.scales[static_cast<std::size_t>(r * matrix.groups() + group)];
+      if (out.zeros.defined()) encodings::write_code(out.zeros.mutable_data<std::uint8_t>().data() + r * zero_bytes, out.bits, b, matrix.zero(r, group));
+    }
+  }
+  return out;
+}
+
+// DequantizeLinear along axis 0 of [K, N]: codes u4 or u8, scales f32 [blocks, N], zeros like the codes.
+Blocked to_columns(const encodings::GroupedMatrix& matrix) {
+  Blocked out;
+  out.block = block_of(matrix);
+  out.bits = matrix.bits <= 4 ? 4 : 8;
+  const DType dtype = out.bits == 4 ? DType::kU4 : DType::kU8;
+  const std::int64_t blocks = (matrix.columns + out.block - 1) / out.block, n = matrix.rows;
+  out.codes = *Tensor::create(dtype, {matrix.columns, n});
+  out.scales = *Tensor::create(DType::kF32, {blocks, n});
+  out.zeros = *Tensor::create(dtype, {blocks, n});
+  auto* codes = static_cast<std::uint8_t*>(out.codes.mutable_raw());
+  auto* zeros = static_cast<std::uint8_t*>(out.zeros.mutable_raw());
+  for (std::int64_t r = 0; r < n; ++r) {
+    const std::uint8_t* from = matrix.codes.data() + r * matrix.row_bytes();
+    for (std::int64_t k = 0; k < matrix.columns; ++k) encodings::write_code(codes, out.bits, k * n + r, encodings::read_code(from, matrix.bits, k));
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const std::int64_t group = b * out.block / matrix.group_size;
+      out.scales.mutable_data<float>()[static_cast<std::size_t>(b * n + r)] = matrix.scales[static_cast<std::size_t>(r * matrix.groups() + group)];
+      encodings::write_code(zeros, out.bits, b * n + r, matrix.zero(r, group));
+    }
+  }
+  return out;
+}
+
+Tensor all_rows(const StoredWeight& weight) {
+  Tensor whole = *Tensor::create(DType::kF32, {weight.rows(), weight.columns()});
+  to_float_rows(weight, 0, weight.rows(), whole.mutable_data<float>().data());
+  return whole;
+}
+
+}  // namespace
+
+ValueId GraphBuilder::input(const std::string& name, Type type) {
+  const ValueId id = graph_.add_value(name, std::move(type));
+  graph_.inputs.push_back(id);
+  return id;
+}
+
+std::vector<ValueId> GraphBuilder::add_many(const std::string& op, const std::string& name, std::vector<ValueId> inputs, std::size_t outputs, Attributes attributes,
+                                            const std::string& domain) {
+  Node node;
+  node.name = name;
+  node.op_type = op;
+  node.domain = domain;
+  node.inputs = std::move(inputs);
+  while (!node.inputs.empty() && node.inputs.back() == kNoValue) node.inputs.pop_back();
+  node.attributes = std::move(attributes);
+  for (std::size_t i = 0; i < outputs; ++i) node.outputs.push_back(graph_.add_value(outputs == 1 ? name : fmt::format("{}.{}", name, i), Type()));
+  graph_.nodes.push_back(std::move(node));
+  return graph_.nodes.back().outputs;
+}
+
+ValueId GraphBuilder::add(const std::string& op, const std::string& name, std::vector<ValueId> inputs, Attributes attributes) {
+  return add_many(op, name, std::move(inputs), 1, std::move(attributes))[0];
+}
+
+ValueId GraphBuilder::integers(const std::string& name, std::vector<std::int64_t> values) {
+  const auto count = static_cast<std::int64_t>(values.size());
+  return constant(name, Tensor::from<std::int64_t>({count}, std::span<const std::int64_t>(values)));
+}
+
+Result<ValueId> GraphBuilder::vector(const std::string& name, std::int64_t size, float plus) {
+  NARROW_TRY(const Tensor tensor, weights_.tensor(name));
+  if (tensor.size() != size || !is_float(tensor.dtype())) {
+    return corrupt(fmt::format("tensor '{}' is {}{}, expected {} floating-point numbers", name, to_string(tensor.dtype()), to_string(tensor.shape()), size));
+  }
+  std::vector<float> values = tensor.to_float();
+  for (float& value : values) value += plus;
+  return constant(name, Tensor::from<float>({size}, std::span<const float>(values)));
+}
+
+Result<StoredWeight> GraphBuilder::load(const std::string& module, std::int64_t rows, std::int64_t columns) const {
+  NARROW_TRY(StoredWeight weight, weights_.matrix(module));
+  if (weight.rows() == rows && weight.columns() == columns) return weight;
+  return corrupt(fmt::format("the weight of '{}' is [{},{}], but config.json makes it [{},{}]", module, weight.rows(), weight.columns(), rows, columns));
+}
+
+void GraphBuilder::stored(const std::string& module, const StoredWeight& weight, std::vector<ValueId>& inputs, Attributes& attributes) {
+  attributes.push_back({"rows", weight.rows()});
+  attributes.push_back({"columns", weight.columns()});
+  const std::string name = module + ".weight";
+  if (const auto& matrix = weight.grouped) {
+    attributes.push_back({"encoding", std::string("grouped")});
+    attributes.push_back({"bits", static_cast<std::int64_t>(matrix->bits)});
+    attributes.push_back({"group_size", matrix->group_size});
+    inputs.push_back(constant(name, share(matrix, DType::kU8, {matrix->rows, matrix->row_bytes()}, matrix->codes.data())));
+    inputs.push_back(constant(name + ".scales", share(matrix, DType::kF32, {matrix->rows, matrix->groups()}, matrix->scales.data())));
+    inputs.push_back(matrix->symmetric() ? kNoValue : constant(name + ".zeros", share(matrix, DType::kU8, {matrix->rows, matrix->groups()}, matrix->zeros.data())));
+  } else if (const auto& book = weight.codebook) {
+    attributes.push_back({"encoding", std::string(book->type == encodings::CodebookMatrix::Type::kNf4 ? "nf4" : "fp4")});
+    attributes.push_back({"block", book->block});
+    inputs.push_back(constant(name, share(book, DType::kU8, {static_cast<std::int64_t>(book->codes.size())}, book->codes.data())));
+    inputs.push_back(constant(name + ".absmax", share(book, DType::kF32, {book->blocks()}, book->absmax.data())));
+    inputs.push_back(kNoValue);
+  } else {
+    attributes.push_back({"encoding", std::string("float")});
+    inputs.insert(inputs.end(), {constant(name, weight.plain), kNoValue, kNoValue});
+  }
+}
+
+// The weight as an f32 value; a float of another type stays as it is stored and is cast.
+ValueId GraphBuilder::plain_table(const std::string& module, const StoredWeight& weight) {
+  const std::string name = module + ".weight";
+  if (weight.quantized()) return constant(name, all_rows(weight));
+  const ValueId table = constant(name, weight.plain);
+  return weight.plain.dtype() == DType::kF32 ? table : add("Cast", module + ".f32", {table}, {{"to", std::int64_t{1}}});
+}
+
+ValueId GraphBuilder::onnx_product(const std::string& module, const StoredWeight& weight, ValueId x) {
+  const std::string name = module + ".weight";
+  const auto& matrix = weight.grouped;
+  const bool blocked = matrix && block_of(*matrix) != 0;
+  if (blocked && form_ == Form::kOnnx) {
+    const Blocked b = to_blocked(*matrix);
+    return add_many("MatMulNBits", module, {x, constant(name, b.codes), constant(name + ".scales", b.scales), b.zeros.defined() ? constant(name + ".zeros", b.zeros) : kNoValue}, 1,
+                    {{"K", matrix->columns}, {"N", matrix->rows}, {"bits", static_cast<std::int64_t>(b.bits)}, {"block_size", b.block}}, "com.microsoft")[0];
+  }
+  if (blocked) {
+    const Blocked b = to_columns(*matrix);
+    const ValueId real = add("DequantizeLinear", module + ".dequantize", {constant(name, b.codes), constant(name + ".scales", b.scales), constant(name + ".zeros", b.zeros)},
+                             {{"axis", std::int64_t{0}}, {"block_size", b.block}});
+    return add("MatMul", module, {x, real});
+  }
+  if (const auto& book = weight.codebook; book && book->block >= 16 && (book->block & (book->block - 1)) == 0) {
+    return add_many("MatMulBnb4", module,
+                    {x, constant(name, share(book, DType::kU8, {static_cast<std::int64_t>(book->codes.size())}, book->codes.data())),
+                     constant(name + ".absmax", share(book, DType::kF32, {book->blocks()}, book->absmax.data()))},
+                    1, {{"K", book->columns}, {"N", book->rows}, {"block_size", book->block}, {"quant_type", std::int64_t{book->type == encodings::CodebookMatrix::Type::kNf4 ? 1 : 0}}},
+                    "com.microsoft")[0];
+  }
+  const ValueId turned = add("Transpose", module + ".transpose", {plain_table(module, weight)}, {{"perm", std::vector<std::int64_t>{1, 0}}});
+  return add("MatMul", module, {x, turned});
+}
+
+Result<ValueId> GraphBuilder::linear(const std::string& module, ValueId x, std::int64_t out, std::int64_t in) {
+  NARROW_TRY(const StoredWeight weight, load(module, out, in));
+  ValueId bias = kNoValue;
+  if (weights_.has(module + ".bias")) {
+    NARROW_TRY(bias, vector(module + ".bias", out));
+  }
+  if (form_ != Form::kRun) {
+    const ValueId product = onnx_product(module, weight, x);
+    return bias == kNoValue ? product : add("Add", module + ".add", {product, bias});
+  }
+  std::vector<ValueId> inputs = {x};
+  Attributes attributes;
+  stored(module, weight, inputs, attributes);
+  inputs.push_back(bias);
+  return add_many("Linear", module, std::move(inputs), 1, std::move(attributes), "ai.narrow")[0];
+}
+
+Result<ValueId> GraphBuilder::embedding(const std::string& module, ValueId ids, std::int64_t rows, std::int64_t columns) {
+  NARROW_TRY(const StoredWeight weight, load(module, rows, columns));
+  if (form_ != Form::kRun) {
+    if (weight.quantized() || weight.plain.dtype() == DType::kF32) return add("Gather", module, {plain_table(module, weight), ids});
+    const ValueId chosen = add("Gather", module, {constant(module + ".weight", weight.plain), ids});
+    return add("Cast", module + ".f32", {chosen}, {{"to", std::int64_t{1}}});
+  }
+  std::vector<ValueId> inputs = {ids};
+  Attributes attributes;
+  stored(module, weight, inputs, attributes);
+  return add_many("Embedding", module, std::move(inputs), 1, std::move(attributes), "ai.narrow")[0];
+}
+
+}  // namespace narrow::language

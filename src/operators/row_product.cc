@@ -1,0 +1,70 @@
+#include "operators/row_product.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/gemm/gemm.h"
+#include "operators/attention_heads.h"
+#include "operators/float_io.h"
+#include "operators/type_rules.h"
+
+namespace narrow::operators {
+
+Status multiply_rows(const graph::Node& node, RunContext& context, const StoredRows& weights, bool transposed, const float* bias) {
+  const Tensor& a = context.input(0);
+  const std::int64_t inner = transposed ? weights.columns : weights.rows, outer = transposed ? weights.rows : weights.columns;
+  if (a.rank() < 1 || a.shape().back() != inner) return bad_input(node, fmt::format("A has shape {}, expected […, {}]", to_string(a.shape()), inner));
+  Shape shape = a.shape();
+  shape.back() = outer;
+  NARROW_TRY(FloatOutput y, FloatOutput::create(context, 0, a.dtype(), shape));
+  if (y.size() == 0) return {};
+  NARROW_TRY(const FloatInput x, FloatInput::open(a, "A"));
+  const std::int64_t m = a.size() / inner;
+  for (std::int64_t i = 0; i < m; ++i) {
+    if (bias == nullptr) std::fill_n(y.data() + i * outer, outer, 0.0f);
+    else std::copy_n(bias, outer, y.data() + i * outer);
+  }
+  const int threads = std::max(1, context.pool().threads());
+  if (weights.direct != nullptr) {
+    NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, transposed, m, outer, inner, 1, x.data(), inner, weights.direct, weights.columns, 1, y.data(), outer, threads));
+    y.store();
+    return {};
+  }
+  // More rows of A reuse each row of weights more often, which pays for a tile beyond the nearest cache.
+  const std::int64_t wanted = m < 8 ? 16 : m < 64 ? 64 : 256;
+  const std::int64_t tile = std::min(weights.rows, std::clamp<std::int64_t>((1 << 22) / weights.columns, 1, wanted));
+  const std::int64_t tiles = (weights.rows + tile - 1) / tile;
+  if (!transposed) {  // every tile adds to all of the output: one after another
+    NARROW_TRY(std::vector<float> rows, make_floats(node, tile * weights.columns));
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t first = t * tile, count = std::min(tile, weights.rows - first);
+      weights.make(first, count, rows.data());
+      NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, false, m, outer, count, 1, x.data() + first, inner, rows.data(), outer, 1, y.data(), outer, threads));
+    }
+    y.store();
+    return {};
+  }
+  std::vector<std::vector<float>> rows(static_cast<std::size_t>(threads));
+  std::vector<Status> done(static_cast<std::size_t>(tiles));
+  context.pool().parallel_for(static_cast<std::size_t>(tiles), [&](std::size_t t, int worker) {
+    std::vector<float>& own = rows[static_cast<std::size_t>(worker)];
+    if (own.empty()) {
+      Result<std::vector<float>> made = make_floats(node, tile * weights.columns);
+      if (!made.ok()) {
+        done[t] = std::move(made).error();
+        return;
+      }
+      own = *std::move(made);
+    }
+    const std::int64_t first = static_cast<std::int64_t>(t) * tile, count = std::min(tile, weights.rows - first);
+    weights.make(first, count, own.data());
+    done[t] = kernels::gemm_f32(false, true, m, count, inner, 1, x.data(), inner, own.data(), inner, 1, y.data() + first, outer, tiles == 1 ? threads : 1);
+  });
+  for (Status& status : done) NARROW_RETURN_IF_ERROR(std::move(status));
+  y.store();
+  return {};
+}
+
+}  // namespace narrow::operators
