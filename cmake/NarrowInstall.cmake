@@ -11,4 +11,5 @@ configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/narrow-config.cmake.in $
                               INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/narrow-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/narrow-config.cmake ${CMAKE_BINARY_DIR}/narrow-config-version.cmake
+              ${CMAKE_SOURCE_DIR}/cmake/FindPCRE2.cmake
         DESTINATION ${package_dir})

@@ -17,6 +17,7 @@ libcli11-dev: command-line flags
 libjpeg-dev: JPEG images as calibration data
 libpng-dev: PNG images as calibration data
 zlib1g-dev: compressed .npz data
+libpcre2-dev: the patterns of tokenizers
 "
 test_packages="
 libgtest-dev: GoogleTest

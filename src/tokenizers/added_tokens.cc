@@ -65,7 +65,7 @@ Result<std::vector<AddedToken>> parse_added_tokens(const Fields& file, const Mod
   if (!file.has("added_tokens")) return tokens;
   NARROW_TRY(const std::vector<Fields> items, file.list("added_tokens"));
   std::unordered_map<std::string, std::int64_t> ids;
-  auto next = static_cast<std::int64_t>(model.vocabulary_size());
+  auto next = static_cast<std::int64_t>(model.vocabulary().size());
   for (const Fields& item : items) {
     AddedToken token;
     NARROW_TRY(token.content, item.text("content"));
@@ -75,7 +75,7 @@ Result<std::vector<AddedToken>> parse_added_tokens(const Fields& file, const Mod
     NARROW_TRY(token.rstrip, item.flag_or("rstrip", false));
     NARROW_TRY(token.normalized, item.flag_or("normalized", !special));
     if (token.content.empty()) continue;
-    if (const auto known = model.id_of(token.content)) token.id = *known;
+    if (const auto known = model.vocabulary().id_of(token.content)) token.id = *known;
     else if (ids.contains(token.content)) token.id = ids[token.content];
     else token.id = next;
     ids[token.content] = token.id;

@@ -22,7 +22,7 @@ class Bert final : public Normalizer {
  public:
   bool clean_text = true, handle_chinese_chars = true, strip_accents = true, lowercase = true;
 
-  void apply(std::u32string& text) const override {
+  Status apply(std::u32string& text) const override {
     if (clean_text) clean(text);
     if (handle_chinese_chars) set_apart(text);
     if (strip_accents) {
@@ -30,6 +30,7 @@ class Bert final : public Normalizer {
       strip_marks(text);
     }
     if (lowercase) lower(text);
+    return {};
   }
 
  private:
@@ -66,7 +67,10 @@ Made make_bert(const Fields& fields) {
 class Step final : public Normalizer {
  public:
   explicit Step(void (*step)(std::u32string&)) : step_(step) {}
-  void apply(std::u32string& text) const override { step_(text); }
+  Status apply(std::u32string& text) const override {
+    step_(text);
+    return {};
+  }
 
  private:
   void (*step_)(std::u32string&);
@@ -75,8 +79,9 @@ class Step final : public Normalizer {
 class Sequence final : public Normalizer {
  public:
   explicit Sequence(std::vector<std::unique_ptr<const Normalizer>> parts) : parts_(std::move(parts)) {}
-  void apply(std::u32string& text) const override {
-    for (const auto& part : parts_) part->apply(text);
+  Status apply(std::u32string& text) const override {
+    for (const auto& part : parts_) NARROW_RETURN_IF_ERROR(part->apply(text));
+    return {};
   }
 
  private:

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "narrow/result.h"
+#include "tokenizers/vocabulary.h"
+#include "tokenizers/words.h"
 
 namespace narrow::wire {
 class Fields;
@@ -20,26 +22,33 @@ namespace narrow::tokenizers {
 
 using wire::Fields;
 
+// Errors of the parts: resource_exhausted when a pattern takes too many steps on a text.
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  virtual void apply(std::u32string& text) const = 0;
+  virtual Status apply(std::u32string& text) const = 0;
 };
 
 class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
-  // Appends the words of `text`, in UTF-8.
-  virtual void split(std::u32string_view text, std::vector<std::string>& words) const = 0;
+  // Appends the words of `text`, which is not empty.
+  virtual Status split(const Words::Word& text, Words& words) const = 0;
 };
 
 class Model {
  public:
+  explicit Model(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {}
   virtual ~Model() = default;
-  // Appends the ids of a word, which is not empty.
-  virtual void tokenize(std::string_view word, std::vector<std::int64_t>& ids) const = 0;
-  virtual std::optional<std::int64_t> id_of(std::string_view token) const = 0;
-  virtual std::size_t vocabulary_size() const = 0;
+
+  // Appends the ids of a word in UTF-8, which is not empty. Errors: corrupt when a token is needed that the file names but
+  // does not have.
+  virtual Status tokenize(std::string_view word, std::vector<std::int64_t>& ids) const = 0;
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+
+ private:
+  Vocabulary vocabulary_;
 };
 
 // What stands around the tokens of one text, or of two.
@@ -77,5 +86,6 @@ Result<Template> make_post_processor(const Fields& file);
 
 // One file a model.
 Result<std::unique_ptr<const Model>> make_wordpiece(const Fields& model);
+Result<std::unique_ptr<const Model>> make_bpe(const Fields& model);
 
 }  // namespace narrow::tokenizers

@@ -68,6 +68,44 @@ Result<Template> make_bert(const Fields& fields) {
   return result;
 }
 
+Result<Template> make_roberta(const Fields& fields) {
+  NARROW_TRY(const std::int64_t cls, token_id(fields, "cls"));
+  NARROW_TRY(const std::int64_t sep, token_id(fields, "sep"));
+  Template result;
+  result.single = {{Kind::kSpecial, 0, {cls}}, {Kind::kFirst, 0, {}}, {Kind::kSpecial, 0, {sep}}};
+  result.pair = result.single;
+  result.pair.push_back({Kind::kSpecial, 0, {sep}});
+  result.pair.push_back({Kind::kSecond, 0, {}});
+  result.pair.push_back({Kind::kSpecial, 0, {sep}});
+  return result;
+}
+
+// Nothing but the texts.
+Template plain_template() { return {{{Kind::kFirst, 0, {}}}, {{Kind::kFirst, 0, {}}, {Kind::kSecond, 1, {}}}}; }
+
+// Takes blanks off the offsets of tokens, which nobody asks for here.
+Result<Template> make_byte_level(const Fields&) { return plain_template(); }
+
+Result<Template> make(const Fields& fields) {
+  NARROW_TRY(const PostProcessorKind* kind, find_kind(post_processors(), fields, "post-processor"));
+  return kind->make(fields);
+}
+
+Result<Template> make_sequence(const Fields& fields) {
+  NARROW_TRY(const std::vector<Fields> items, fields.list("processors"));
+  Template result = plain_template();
+  bool found = false;
+  for (const Fields& item : items) {
+    NARROW_TRY(const std::string type, item.text("type"));
+    NARROW_TRY(Template part, make(item));
+    if (type == "ByteLevel") continue;
+    if (found) return unsupported(fmt::format("{}: a second post-processor that puts tokens around a text", item.where()));
+    found = true;
+    result = std::move(part);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::size_t Template::special_tokens(const std::vector<Piece>& pieces) {
@@ -80,15 +118,17 @@ std::span<const PostProcessorKind> post_processors() {
   static constexpr PostProcessorKind kKinds[] = {
       {"TemplateProcessing", make_template},
       {"BertProcessing", make_bert},
+      {"RobertaProcessing", make_roberta},
+      {"ByteLevel", make_byte_level},
+      {"Sequence", make_sequence},
   };
   return kKinds;
 }
 
 Result<Template> make_post_processor(const Fields& file) {
   const auto fields = file.find("post_processor");
-  if (!fields) return Template{{{Kind::kFirst, 0, {}}}, {{Kind::kFirst, 0, {}}, {Kind::kSecond, 1, {}}}};
-  NARROW_TRY(const PostProcessorKind* kind, find_kind(post_processors(), *fields, "post-processor"));
-  return kind->make(*fields);
+  if (!fields) return plain_template();
+  return make(*fields);
 }
 
 }  // namespace narrow::tokenizers

@@ -74,9 +74,27 @@ void pad(Encoding& encoding, const Padding& padding) {
 
 }  // namespace
 
-Ids Tokenizer::tokens_of(std::string_view text) const {
+Status Tokenizer::append_tokens(const Words::Word& text, Scratch& scratch, Ids& ids) const {
+  scratch.words.clear();
+  if (parts_.pre_tokenizer) NARROW_RETURN_IF_ERROR(parts_.pre_tokenizer->split(text, scratch.words));
+  else scratch.words.add(text.text, text.at_start);
+  for (std::size_t i = 0; i < scratch.words.size(); ++i) {
+    scratch.word.clear();
+    for (const char32_t c : scratch.words[i].text) append_utf8(c, scratch.word);
+    if (scratch.cache != nullptr && scratch.cache->append(scratch.word, ids)) continue;
+    const std::size_t before = ids.size();
+    NARROW_RETURN_IF_ERROR(parts_.model->tokenize(scratch.word, ids));
+    if (scratch.cache != nullptr) scratch.cache->keep(scratch.word, std::span(ids).subspan(before));
+  }
+  return {};
+}
+
+Result<Ids> Tokenizer::tokens_of(std::string_view text) const {
   Ids ids;
-  std::vector<std::string> words;
+  Scratch scratch;
+  // One caller at a time has the cache; who finds it taken does without.
+  const std::unique_lock lock(cache_mutex_, std::try_to_lock);
+  if (lock.owns_lock()) scratch.cache = &cache_;
   const std::u32string whole = decode_utf8(text);
   for (const AddedTokens::Part& part : parts_.in_text.split(whole)) {
     if (part.id) {
@@ -84,17 +102,14 @@ Ids Tokenizer::tokens_of(std::string_view text) const {
       continue;
     }
     std::u32string normalized = whole.substr(part.begin, part.end - part.begin);
-    if (parts_.normalizer) parts_.normalizer->apply(normalized);
+    if (parts_.normalizer) NARROW_RETURN_IF_ERROR(parts_.normalizer->apply(normalized));
     for (const AddedTokens::Part& piece : parts_.in_normalized_text.split(normalized)) {
       if (piece.id) {
         ids.push_back(*piece.id);
         continue;
       }
       const auto between = std::u32string_view(normalized).substr(piece.begin, piece.end - piece.begin);
-      words.clear();
-      if (parts_.pre_tokenizer) parts_.pre_tokenizer->split(between, words);
-      else words.push_back(encode_utf8(between));
-      for (const std::string& word : words) parts_.model->tokenize(word, ids);
+      NARROW_RETURN_IF_ERROR(append_tokens({between, part.begin == 0 && piece.begin == 0}, scratch, ids));
     }
   }
   return ids;
@@ -125,12 +140,14 @@ Result<Encoding> Tokenizer::finish(Ids first, Ids* second, const EncodeOptions& 
 }
 
 Result<Encoding> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  return finish(tokens_of(text), nullptr, options);
+  NARROW_TRY(Ids ids, tokens_of(text));
+  return finish(std::move(ids), nullptr, options);
 }
 
 Result<Encoding> Tokenizer::encode(std::string_view first, std::string_view second, const EncodeOptions& options) const {
-  Ids other = tokens_of(second);
-  return finish(tokens_of(first), &other, options);
+  NARROW_TRY(Ids ids, tokens_of(first));
+  NARROW_TRY(Ids other, tokens_of(second));
+  return finish(std::move(ids), &other, options);
 }
 
 }  // namespace narrow::tokenizers

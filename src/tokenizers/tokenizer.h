@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 #include "narrow/result.h"
 #include "tokenizers/added_tokens.h"
 #include "tokenizers/parts.h"
+#include "tokenizers/word_cache.h"
 
 namespace narrow::tokenizers {
 
@@ -55,7 +57,7 @@ struct EncodeOptions {
   std::optional<std::size_t> max_length;   // no longer than this either; 0 is no limit
 };
 
-// Immutable: any number of threads may encode at once.
+// Any number of threads may encode at once.
 class Tokenizer {
  public:
   explicit Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {}
@@ -68,10 +70,18 @@ class Tokenizer {
   const TokenizerParts& parts() const { return parts_; }
 
  private:
-  std::vector<std::int64_t> tokens_of(std::string_view text) const;
+  struct Scratch {
+    Words words;
+    std::string word;
+    WordCache* cache = nullptr;
+  };
+  Result<std::vector<std::int64_t>> tokens_of(std::string_view text) const;
+  Status append_tokens(const Words::Word& text, Scratch& scratch, std::vector<std::int64_t>& ids) const;
   Result<Encoding> finish(std::vector<std::int64_t> first, std::vector<std::int64_t>* second, const EncodeOptions& options) const;
 
   TokenizerParts parts_;
+  mutable std::mutex cache_mutex_;
+  mutable WordCache cache_;
 };
 
 // The algorithm at the heart of a tokenizer.

@@ -14,7 +14,10 @@ constexpr std::int64_t kMaxPadded = 1 << 20;
 
 Result<const TokenizerKind*> find_model(const Fields& model) {
   // Files of before 2020 do not say which model they hold.
-  if (!model.has("type") && model.has("max_input_chars_per_word")) return &tokenizer_kinds()[0];
+  if (!model.has("type")) {
+    if (model.has("max_input_chars_per_word")) return &tokenizer_kinds()[0];
+    if (model.has("merges")) return &tokenizer_kinds()[1];
+  }
   return find_kind(tokenizer_kinds(), model, "tokenizer model");
 }
 
@@ -66,6 +69,7 @@ Result<std::optional<Padding>> parse_padding(const Fields& file) {
 std::span<const TokenizerKind> tokenizer_kinds() {
   static constexpr TokenizerKind kKinds[] = {
       {"WordPiece", "the longest known piece first, as BERT and its kin (tokenizer.json)", make_wordpiece},
+      {"BPE", "pairs joined in the order they were learnt, as GPT-2, Llama, Qwen and most language models (tokenizer.json)", make_bpe},
   };
   return kKinds;
 }
@@ -88,7 +92,7 @@ Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view text, 
   for (AddedToken& token : added) {
     if (token.normalized && parts.normalizer) {
       std::u32string content = decode_utf8(token.content);
-      parts.normalizer->apply(content);
+      NARROW_RETURN_IF_ERROR(parts.normalizer->apply(content));
       token.content = encode_utf8(content);
     }
     (token.normalized ? normalized : raw).push_back(std::move(token));

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "wire/json.h"
 #include "tokenizers/parts.h"
@@ -17,12 +16,14 @@ constexpr std::int64_t kMaxCharacters = 10'000;
 
 class WordPiece final : public Model {
  public:
+  explicit WordPiece(Vocabulary tokens) : Model(std::move(tokens)) {}
+
   PieceTable all;          // every token as it is written: what a word may begin with
   PieceTable continuing;   // without the prefix: what may follow inside a word
   std::int64_t unknown = 0;
   std::size_t max_characters = 100;
 
-  void tokenize(std::string_view word, std::vector<std::int64_t>& ids) const override {
+  Status tokenize(std::string_view word, std::vector<std::int64_t>& ids) const override {
     const auto characters = std::count_if(word.begin(), word.end(), [](char c) { return (c & 0xC0) != 0x80; });
     const std::size_t before = ids.size();
     bool known = static_cast<std::size_t>(characters) <= max_characters;
@@ -32,37 +33,34 @@ class WordPiece final : public Model {
       if (known) ids.push_back(match.id);
       at += match.length;
     }
-    if (known) return;
+    if (known) return {};
     ids.resize(before);
     ids.push_back(unknown);
+    return {};
   }
-
-  std::optional<std::int64_t> id_of(std::string_view token) const override { return all.find(token); }
-  std::size_t vocabulary_size() const override { return all.size(); }
 };
 
 }  // namespace
 
 Result<std::unique_ptr<const Model>> make_wordpiece(const Fields& model) {
-  auto made = std::make_unique<WordPiece>();
-  NARROW_TRY(const Fields vocabulary, model.object("vocab"));
+  NARROW_TRY(const Fields vocab, model.object("vocab"));
+  NARROW_TRY(Vocabulary vocabulary, Vocabulary::parse(vocab));
   NARROW_TRY(const std::string prefix, model.text_or("continuing_subword_prefix", "##"));
   NARROW_TRY(const std::string unknown, model.text_or("unk_token", "[UNK]"));
   NARROW_TRY(const std::int64_t max_characters, model.whole_or("max_input_chars_per_word", 100));
   if (max_characters > kMaxCharacters) {
     return unsupported(fmt::format("{}: words of {} characters, at most {} are spelled", model.where(), max_characters, kMaxCharacters));
   }
-  made->max_characters = static_cast<std::size_t>(max_characters);
-
-  std::vector<std::pair<std::string, std::int64_t>> all, continuing;
-  for (const auto& [token, id] : vocabulary.value().items()) {
-    NARROW_TRY(const std::int64_t number, Fields(id, fmt::format("{}.{}", vocabulary.where(), token)).as_whole());
-    all.emplace_back(token, number);
-    if (token.starts_with(prefix)) continuing.emplace_back(token.substr(prefix.size()), number);
+  Vocabulary::Tokens continuing;
+  for (const auto& [token, id] : vocabulary.tokens()) {
+    if (token.starts_with(prefix)) continuing.emplace_back(token.substr(prefix.size()), id);
   }
-  made->all = PieceTable(std::move(all));
+  PieceTable all(vocabulary.tokens());
+  auto made = std::make_unique<WordPiece>(std::move(vocabulary));
+  made->max_characters = static_cast<std::size_t>(max_characters);
+  made->all = std::move(all);
   made->continuing = PieceTable(std::move(continuing));
-  const auto id = made->all.find(unknown);
+  const auto id = made->vocabulary().id_of(unknown);
   if (!id) return corrupt(fmt::format("{}: the unknown token '{}' is not in the vocabulary", model.where(), unknown));
   made->unknown = *id;
   return std::unique_ptr<const Model>(std::move(made));

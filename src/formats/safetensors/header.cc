@@ -197,11 +197,6 @@ Status check_tiling(std::vector<Entry>& entries, std::uint64_t size, const std::
 
 }  // namespace
 
-std::uint64_t TensorSpec::bytes() const {
-  const auto count = base::checked_product(shape);
-  return count ? storage_bytes(dtype, *count).value_or(0) : 0;
-}
-
 std::string_view dtype_name(DType dtype) {
   for (const DTypeName& row : kDTypes) {
     if (row.dtype == dtype) return row.name;

@@ -8,19 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/tensor_spec.h"
 #include "narrow/result.h"
-#include "tensor/tensor.h"
 
 namespace narrow::formats::safetensors {
-
-// A tensor to be written, or found in a file.
-struct TensorSpec {
-  std::string name;
-  DType dtype = DType::kUndefined;
-  Shape shape;
-
-  std::uint64_t bytes() const;  // 0 when the shape overflows
-};
 
 struct Entry {
   TensorSpec tensor;
