@@ -69,11 +69,11 @@ Result<std::vector<AddedToken>> parse_added_tokens(const Fields& file, const Mod
   for (const Fields& item : items) {
     AddedToken token;
     NARROW_TRY(token.content, item.text("content"));
-    NARROW_TRY(const bool special, item.flag_or("special", false));
+    NARROW_TRY(token.special, item.flag_or("special", false));
     NARROW_TRY(token.single_word, item.flag_or("single_word", false));
     NARROW_TRY(token.lstrip, item.flag_or("lstrip", false));
     NARROW_TRY(token.rstrip, item.flag_or("rstrip", false));
-    NARROW_TRY(token.normalized, item.flag_or("normalized", !special));
+    NARROW_TRY(token.normalized, item.flag_or("normalized", !token.special));
     if (token.content.empty()) continue;
     if (const auto known = model.vocabulary().id_of(token.content)) token.id = *known;
     else if (ids.contains(token.content)) token.id = ids[token.content];

@@ -18,6 +18,7 @@ struct AddedToken {
   std::int64_t id = 0;
   bool single_word = false;            // only where no letter or digit stands beside it
   bool lstrip = false, rstrip = false; // takes the white space on that side with it
+  bool special = false;                // left out of text that is read by people
   bool normalized = true;              // looked for in the normalized text
 };
 

@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include "tokenizers/byte_level.h"
+#include "tokenizers/charsmap.h"
 #include "tokenizers/part_kinds.h"
 #include "tokenizers/unicode.h"
 
@@ -88,6 +90,168 @@ class Sequence final : public Normalizer {
   std::vector<std::unique_ptr<const Normalizer>> parts_;
 };
 
+// Takes white space off the ends.
+class Strip final : public Normalizer {
+ public:
+  bool left = true, right = true;
+
+  Status apply(std::u32string& text) const override {
+    std::size_t begin = 0, end = text.size();
+    while (right && end > 0 && is_white_space(text[end - 1])) --end;
+    while (left && begin < end && is_white_space(text[begin])) ++begin;
+    text = text.substr(begin, end - begin);
+    return {};
+  }
+};
+
+class Prepend final : public Normalizer {
+ public:
+  explicit Prepend(std::u32string prefix) : prefix_(std::move(prefix)) {}
+  Status apply(std::u32string& text) const override {
+    if (!text.empty()) text.insert(0, prefix_);
+    return {};
+  }
+
+ private:
+  std::u32string prefix_;
+};
+
+class Replace final : public Normalizer {
+ public:
+  Replace(Pattern pattern, std::u32string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+
+  Status apply(std::u32string& text) const override {
+    NARROW_TRY(const std::vector<Pattern::Match> matches, pattern_.matches(text));
+    if (matches.empty()) return {};
+    std::u32string out;
+    out.reserve(text.size());
+    std::size_t covered = 0;
+    for (const Pattern::Match& match : matches) {
+      out.append(text, covered, match.begin - covered).append(content_);
+      covered = match.end;
+    }
+    text = out.append(text, covered, text.npos);
+    return {};
+  }
+
+ private:
+  Pattern pattern_;
+  std::u32string content_;
+};
+
+// SentencePiece's table of characters, as the `tokenizers` library applies it: to grapheme clusters of fewer than six bytes
+// as a whole, else to their characters, the shortest entry first.
+class Precompiled final : public Normalizer {
+ public:
+  Precompiled(Charsmap map, Pattern cluster) : map_(std::move(map)), cluster_(std::move(cluster)) {}
+
+  Status apply(std::u32string& text) const override {
+    std::string out, part;
+    const auto replaced = [&](std::u32string_view characters) {
+      part.clear();
+      for (const char32_t c : characters) append_utf8(c, part);
+      const Charsmap::Match match = characters.size() > 1 && part.size() >= kLongCluster ? Charsmap::Match{} : map_.shortest(part);
+      if (match.length != 0) out += match.replacement;
+      return match.length != 0;
+    };
+    const auto each_character = [&](std::u32string_view characters) {
+      for (std::size_t i = 0; i < characters.size(); ++i) {
+        if (!replaced(characters.substr(i, 1))) append_utf8(characters[i], out);
+      }
+    };
+    // Below U+0300 clusters are single characters, but for CR LF.
+    if (std::all_of(text.begin(), text.end(), [](char32_t c) { return c < 0x300 && c != '\r'; })) {
+      each_character(text);
+    } else {
+      NARROW_TRY(const std::vector<Pattern::Match> clusters, cluster_.matches(text));
+      for (const Pattern::Match& cluster : clusters) {
+        const auto characters = std::u32string_view(text).substr(cluster.begin, cluster.end - cluster.begin);
+        if (characters.size() == 1 || !replaced(characters)) each_character(characters);
+      }
+    }
+    text = decode_utf8(out);
+    return {};
+  }
+
+ private:
+  static constexpr std::size_t kLongCluster = 6;
+  Charsmap map_;
+  Pattern cluster_;
+};
+
+// What SentencePiece's nmt rules do: some control characters go, other blanks become blanks.
+void apply_nmt(std::u32string& text) {
+  std::erase_if(text, [](char32_t c) { return (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F; });
+  std::replace_if(text.begin(), text.end(), [](char32_t c) {
+    return c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 ||
+           c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+  }, U' ');
+}
+
+void apply_byte_level(std::u32string& text) {
+  std::u32string out;
+  append_byte_characters(text, out);
+  text = std::move(out);
+}
+
+void compose_canonical(std::u32string& text) {
+  if (std::all_of(text.begin(), text.end(), [](char32_t c) { return c < 0x300; })) return;  // is composed
+  decompose(text);
+  compose(text);
+}
+
+void compose_compatible(std::u32string& text) {
+  decompose_compatible(text);
+  compose(text);
+}
+
+Made step(void (*function)(std::u32string&)) { return Made(std::make_unique<Step>(function)); }
+
+Made make_strip(const Fields& fields) {
+  auto made = std::make_unique<Strip>();
+  NARROW_TRY(made->left, fields.flag_or("strip_left", true));
+  NARROW_TRY(made->right, fields.flag_or("strip_right", true));
+  return Made(std::move(made));
+}
+
+Made make_prepend(const Fields& fields) {
+  NARROW_TRY(const std::string prefix, fields.text("prepend"));
+  return Made(std::make_unique<Prepend>(decode_utf8(prefix)));
+}
+
+Made make_replace(const Fields& fields) {
+  NARROW_TRY(Pattern pattern, parse_pattern(fields));
+  NARROW_TRY(const std::string content, fields.text("content"));
+  return Made(std::make_unique<Replace>(std::move(pattern), decode_utf8(content)));
+}
+
+// Padding may be missing.
+Result<std::string> decode_base64(const std::string& text, const std::string& where) {
+  std::string out;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text.substr(0, text.find('='))) {
+    const int value = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52
+                      : c == '+' ? 62 : c == '/' ? 63 : -1;
+    if (value < 0) return corrupt(fmt::format("{}: not base64", where));
+    bits = (bits << 6 | static_cast<std::uint32_t>(value)) & 0xFFFFFF;
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    out.push_back(static_cast<char>(bits >> count & 0xFF));
+  }
+  return out;
+}
+
+Made make_precompiled(const Fields& fields) {
+  NARROW_TRY(const std::string encoded, fields.text_or("precompiled_charsmap", ""));
+  const std::string where = fields.where() + ".precompiled_charsmap";
+  NARROW_TRY(const std::string bytes, decode_base64(encoded, where));
+  NARROW_TRY(Charsmap map, Charsmap::parse(bytes, where));
+  NARROW_TRY(Pattern cluster, Pattern::compile("\\X", where));
+  return Made(std::make_unique<Precompiled>(std::move(map), std::move(cluster)));
+}
+
 Made make(const Fields& fields) {
   NARROW_TRY(const NormalizerKind* kind, find_kind(normalizers(), fields, "normalizer"));
   return kind->make(fields);
@@ -110,9 +274,18 @@ std::span<const NormalizerKind> normalizers() {
   static constexpr NormalizerKind kKinds[] = {
       {"BertNormalizer", make_bert},
       {"Sequence", make_sequence},
-      {"Lowercase", [](const Fields&) { return Made(std::make_unique<Step>(lower)); }},
-      {"NFD", [](const Fields&) { return Made(std::make_unique<Step>(decompose)); }},
-      {"StripAccents", [](const Fields&) { return Made(std::make_unique<Step>(strip_marks)); }},
+      {"Lowercase", [](const Fields&) { return step(lower); }},
+      {"NFC", [](const Fields&) { return step(compose_canonical); }},
+      {"NFD", [](const Fields&) { return step(decompose); }},
+      {"NFKC", [](const Fields&) { return step(compose_compatible); }},
+      {"NFKD", [](const Fields&) { return step(decompose_compatible); }},
+      {"StripAccents", [](const Fields&) { return step(strip_marks); }},
+      {"Strip", make_strip},
+      {"Replace", make_replace},
+      {"Prepend", make_prepend},
+      {"Precompiled", make_precompiled},
+      {"Nmt", [](const Fields&) { return step(apply_nmt); }},
+      {"ByteLevel", [](const Fields&) { return step(apply_byte_level); }},
   };
   return kKinds;
 }

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "wire/json.h"
 #include "tokenizers/parts.h"
+#include "tokenizers/pattern.h"
 
 namespace narrow::tokenizers {
 
@@ -29,6 +30,17 @@ Result<const Kind*> find_kind(std::span<const Kind> kinds, const Fields& fields,
     names.push_back(kind.name);
   }
   return unknown_kind(fields, what, type, names);
+}
+
+// Field "pattern" of a part: {"String": …} or {"Regex": …}.
+inline Result<Pattern> parse_pattern(const Fields& part) {
+  NARROW_TRY(const Fields fields, part.object("pattern"));
+  if (!fields.has("Regex")) {
+    NARROW_TRY(const std::string literal, fields.text("String"));
+    return Pattern::literal(literal);
+  }
+  NARROW_TRY(const std::string pattern, fields.text("Regex"));
+  return Pattern::compile(pattern, fields.where());
 }
 
 }  // namespace narrow::tokenizers

@@ -87,5 +87,6 @@ Result<Template> make_post_processor(const Fields& file);
 // One file a model.
 Result<std::unique_ptr<const Model>> make_wordpiece(const Fields& model);
 Result<std::unique_ptr<const Model>> make_bpe(const Fields& model);
+Result<std::unique_ptr<const Model>> make_unigram(const Fields& model);
 
 }  // namespace narrow::tokenizers

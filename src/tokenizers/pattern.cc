@@ -7,6 +7,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 32
 #include <pcre2.h>
 
+#include "tokenizers/pattern_syntax.h"
 #include "tokenizers/unicode.h"
 
 namespace narrow::tokenizers {
@@ -50,14 +51,14 @@ Result<Pattern> Pattern::compile(std::string_view pattern, const std::string& wh
   if (pattern.size() > kMaxPattern) {
     return unsupported(fmt::format("{}: a pattern of {} bytes, at most {} are read", where, pattern.size(), kMaxPattern));
   }
-  const std::u32string text = decode_utf8(pattern);
+  NARROW_TRY(const std::u32string text, to_pcre2(decode_utf8(pattern), where));
   const std::unique_ptr<pcre2_compile_context_32, FreeContext> context(pcre2_compile_context_create_32(nullptr));
   pcre2_set_newline_32(context.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE at = 0;
   Code made;
   made.code.reset(pcre2_compile_32(units(text), text.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &at, context.get()));
-  if (!made.code) return corrupt(fmt::format("{}: the pattern '{}' is wrong at character {}: {}", where, pattern, at, message_of(error)));
+  if (!made.code) return corrupt(fmt::format("{}: the pattern '{}' is wrong: {}", where, pattern, message_of(error)));
   pcre2_jit_compile_32(made.code.get(), PCRE2_JIT_COMPLETE);  // where it cannot be compiled it is interpreted
   made.limits.reset(pcre2_match_context_create_32(nullptr));
   pcre2_set_match_limit_32(made.limits.get(), kMaxSteps);

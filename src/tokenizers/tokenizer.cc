@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "tokenizers/unicode.h"
 
 namespace narrow::tokenizers {
@@ -73,6 +74,46 @@ void pad(Encoding& encoding, const Padding& padding) {
 }
 
 }  // namespace
+
+Tokenizer::Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
+  for (std::size_t i = 0; i < parts_.added.size(); ++i) added_by_id_[parts_.added[i].id] = i;
+}
+
+std::optional<std::string_view> Tokenizer::token_of(std::int64_t id) const {
+  const auto added = added_by_id_.find(id);
+  if (added != added_by_id_.end()) return parts_.added[added->second].content;
+  return parts_.model->vocabulary().token_of(id);
+}
+
+std::optional<std::int64_t> Tokenizer::id_of(std::string_view token) const {
+  for (const AddedToken& added : parts_.added) {
+    if (added.content == token) return added.id;
+  }
+  return parts_.model->vocabulary().id_of(token);
+}
+
+bool Tokenizer::is_special(std::int64_t id) const {
+  const auto added = added_by_id_.find(id);
+  return added != added_by_id_.end() && parts_.added[added->second].special;
+}
+
+std::size_t Tokenizer::id_count() const {
+  std::int64_t most = -1;
+  for (const auto& [token, id] : parts_.model->vocabulary().tokens()) most = std::max(most, id);
+  for (const AddedToken& token : parts_.added) most = std::max(most, token.id);
+  return static_cast<std::size_t>(most + 1);
+}
+
+Result<std::string> Tokenizer::decode(std::span<const std::int64_t> ids, bool skip_special) const {
+  std::vector<std::string> tokens;
+  for (const std::int64_t id : ids) {
+    if (skip_special && is_special(id)) continue;
+    if (const auto token = token_of(id)) tokens.emplace_back(*token);
+  }
+  if (parts_.decoder) NARROW_RETURN_IF_ERROR(parts_.decoder->apply(tokens));
+  else return base::join(tokens, " ");
+  return base::join(tokens, "");
+}
 
 Status Tokenizer::append_tokens(const Words::Word& text, Scratch& scratch, Ids& ids) const {
   scratch.words.clear();

@@ -1,4 +1,4 @@
-// Text to token ids, as a Hugging Face tokenizer.json says.
+// Text to token ids and back, as a Hugging Face tokenizer.json says.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "narrow/result.h"
 #include "tokenizers/added_tokens.h"
+#include "tokenizers/decoders.h"
 #include "tokenizers/parts.h"
 #include "tokenizers/word_cache.h"
 
@@ -40,10 +42,12 @@ struct Padding {
 
 // Everything that the file says.
 struct TokenizerParts {
-  std::string kind;                                   // "WordPiece"
+  std::string kind;                                   // "BPE"
   std::unique_ptr<const Normalizer> normalizer;       // may be null
   std::unique_ptr<const PreTokenizer> pre_tokenizer;  // may be null
   std::unique_ptr<const Model> model;
+  std::unique_ptr<const Decoder> decoder;             // may be null
+  std::vector<AddedToken> added;
   AddedTokens in_text, in_normalized_text;
   Template frame;
   std::optional<Truncation> truncation;
@@ -60,12 +64,21 @@ struct EncodeOptions {
 // Any number of threads may encode at once.
 class Tokenizer {
  public:
-  explicit Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {}
+  explicit Tokenizer(TokenizerParts parts);
 
   // Malformed UTF-8 counts as U+FFFD. Errors: invalid_argument when the truncation that the file asks for cannot be made
   // (of a second text, where there is one).
   Result<Encoding> encode(std::string_view text, const EncodeOptions& options = {}) const;
   Result<Encoding> encode(std::string_view first, std::string_view second, const EncodeOptions& options = {}) const;
+
+  // The text of tokens; ids that are no token are left out, and with `skip_special` the special tokens.
+  // Errors: resource_exhausted.
+  Result<std::string> decode(std::span<const std::int64_t> ids, bool skip_special = true) const;
+  std::optional<std::string_view> token_of(std::int64_t id) const;
+  std::optional<std::int64_t> id_of(std::string_view token) const;
+  bool is_special(std::int64_t id) const;
+  // One more than the greatest id.
+  std::size_t id_count() const;
 
   const TokenizerParts& parts() const { return parts_; }
 
@@ -80,6 +93,7 @@ class Tokenizer {
   Result<Encoding> finish(std::vector<std::int64_t> first, std::vector<std::int64_t>* second, const EncodeOptions& options) const;
 
   TokenizerParts parts_;
+  std::unordered_map<std::int64_t, std::size_t> added_by_id_;  // index into parts_.added
   mutable std::mutex cache_mutex_;
   mutable WordCache cache_;
 };

@@ -16,6 +16,7 @@ Result<const TokenizerKind*> find_model(const Fields& model) {
   // Files of before 2020 do not say which model they hold.
   if (!model.has("type")) {
     if (model.has("max_input_chars_per_word")) return &tokenizer_kinds()[0];
+    if (model.has("unk_id")) return &tokenizer_kinds()[2];
     if (model.has("merges")) return &tokenizer_kinds()[1];
   }
   return find_kind(tokenizer_kinds(), model, "tokenizer model");
@@ -70,6 +71,7 @@ std::span<const TokenizerKind> tokenizer_kinds() {
   static constexpr TokenizerKind kKinds[] = {
       {"WordPiece", "the longest known piece first, as BERT and its kin (tokenizer.json)", make_wordpiece},
       {"BPE", "pairs joined in the order they were learnt, as GPT-2, Llama, Qwen and most language models (tokenizer.json)", make_bpe},
+      {"Unigram", "the likeliest pieces, as T5, XLM-RoBERTa and ALBERT (tokenizer.json)", make_unigram},
   };
   return kKinds;
 }
@@ -84,10 +86,12 @@ Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view text, 
   NARROW_TRY(parts.model, kind->make(model));
   NARROW_TRY(parts.normalizer, make_normalizer(file));
   NARROW_TRY(parts.pre_tokenizer, make_pre_tokenizer(file));
+  NARROW_TRY(parts.decoder, make_decoder(file));
   NARROW_TRY(parts.frame, make_post_processor(file));
   NARROW_TRY(parts.truncation, parse_truncation(file));
   NARROW_TRY(parts.padding, parse_padding(file));
   NARROW_TRY(std::vector<AddedToken> added, parse_added_tokens(file, *parts.model));
+  parts.added = added;
   std::vector<AddedToken> raw, normalized;
   for (AddedToken& token : added) {
     if (token.normalized && parts.normalizer) {

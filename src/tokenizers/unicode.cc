@@ -31,22 +31,72 @@ int combining_class(char32_t c) {
 
 // Hangul syllables are composed by arithmetic (Unicode, chapter 3.12).
 constexpr char32_t kSyllable = 0xAC00, kLead = 0x1100, kVowel = 0x1161, kTrail = 0x11A7;
-constexpr char32_t kVowels = 21, kTrails = 28, kSyllables = 11172;
+constexpr char32_t kLeads = 19, kVowels = 21, kTrails = 28, kSyllables = 11172;
 
-void append_decomposed(char32_t c, std::u32string& out) {
-  if (c < 0xC0) {
+struct Decompositions {
+  std::span<const tables::Decomposition> rows;
+  const char32_t* pool;
+
+  // False when c has none here.
+  bool append(char32_t c, std::u32string& out) const {
+    const auto row = std::lower_bound(rows.begin(), rows.end(), c, [](const auto& r, char32_t x) { return r.character < x; });
+    if (row == rows.end() || row->character != c) return false;
+    out.append(pool + row->begin, row->size);
+    return true;
+  }
+};
+
+const Decompositions kCanonical{{tables::kDecompositions, tables::kDecompositionsCount}, tables::kDecomposed};
+const Decompositions kCompatible{{tables::kCompatibilityDecompositions, tables::kCompatibilityDecompositionsCount},
+                                 tables::kCompatibilityDecomposed};
+
+void append_decomposed(char32_t c, bool compatible, std::u32string& out) {
+  if (c < 0xA0) {
     out.push_back(c);
   } else if (c >= kSyllable && c < kSyllable + kSyllables) {
     const char32_t index = c - kSyllable;
     out.push_back(kLead + index / (kVowels * kTrails));
     out.push_back(kVowel + index % (kVowels * kTrails) / kTrails);
     if (index % kTrails != 0) out.push_back(kTrail + index % kTrails);
-  } else {
-    const std::span rows(tables::kDecompositions, tables::kDecompositionsCount);
-    const auto row = std::lower_bound(rows.begin(), rows.end(), c, [](const auto& r, char32_t x) { return r.character < x; });
-    if (row == rows.end() || row->character != c) out.push_back(c);
-    else out.append(tables::kDecomposed + row->begin, row->size);
+  } else if (!(compatible && kCompatible.append(c, out)) && !kCanonical.append(c, out)) {
+    out.push_back(c);
   }
+}
+
+void decompose(std::u32string& text, bool compatible) {
+  std::u32string out;
+  out.reserve(text.size());
+  for (const char32_t c : text) append_decomposed(c, compatible, out);
+  // Marks that follow a base character go by their class, equal classes in the order they came.
+  for (std::size_t i = 0; i < out.size();) {
+    if (combining_class(out[i]) == 0) {
+      ++i;
+      continue;
+    }
+    std::size_t end = i + 1;
+    while (end < out.size() && combining_class(out[end]) != 0) ++end;
+    if (end - i > 1) {
+      std::stable_sort(out.begin() + static_cast<std::ptrdiff_t>(i), out.begin() + static_cast<std::ptrdiff_t>(end),
+                       [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+    }
+    i = end;
+  }
+  text = std::move(out);
+}
+
+// What the two compose to, or 0.
+char32_t composed(char32_t first, char32_t second) {
+  if (first >= kLead && first < kLead + kLeads && second >= kVowel && second < kVowel + kVowels) {
+    return kSyllable + ((first - kLead) * kVowels + (second - kVowel)) * kTrails;
+  }
+  if (first >= kSyllable && first < kSyllable + kSyllables && (first - kSyllable) % kTrails == 0 && second > kTrail &&
+      second < kTrail + kTrails) {
+    return first + (second - kTrail);
+  }
+  const std::span rows(tables::kCompositions, tables::kCompositionsCount);
+  const auto row = std::lower_bound(rows.begin(), rows.end(), std::pair(first, second),
+                                    [](const auto& r, const auto& pair) { return std::pair(r.first, r.second) < pair; });
+  return row != rows.end() && row->first == first && row->second == second ? row->composed : 0;
 }
 
 }  // namespace
@@ -111,6 +161,7 @@ bool is_white_space(char32_t c) {
 
 bool is_other(char32_t c) { return in_table(tables::kOther, tables::kOtherCount, c); }
 bool is_mark_nonspacing(char32_t c) { return in_table(tables::kMarkNonspacing, tables::kMarkNonspacingCount, c); }
+bool is_number(char32_t c) { return in_table(tables::kNumber, tables::kNumberCount, c); }
 bool is_word(char32_t c) { return in_table(tables::kWord, tables::kWordCount, c); }
 
 bool is_punctuation(char32_t c) {
@@ -137,25 +188,27 @@ void append_lower(char32_t c, std::u32string& out) {
   }
 }
 
-void decompose(std::u32string& text) {
-  std::u32string out;
-  out.reserve(text.size());
-  for (const char32_t c : text) append_decomposed(c, out);
-  // Marks that follow a base character go by their class, equal classes in the order they came.
-  for (std::size_t i = 0; i < out.size();) {
-    if (combining_class(out[i]) == 0) {
-      ++i;
-      continue;
+void decompose(std::u32string& text) { decompose(text, false); }
+void decompose_compatible(std::u32string& text) { decompose(text, true); }
+
+void compose(std::u32string& text) {
+  constexpr std::size_t kNone = std::u32string::npos;
+  std::size_t kept = 0, starter = kNone;
+  int last_class = -1;  // of the marks kept since the starter; -1: there are none
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char32_t c = text[i];
+    const int its_class = combining_class(c);
+    if (starter != kNone && last_class < its_class) {  // nothing between them blocks it
+      if (const char32_t whole = composed(text[starter], c)) {
+        text[starter] = whole;
+        continue;
+      }
     }
-    std::size_t end = i + 1;
-    while (end < out.size() && combining_class(out[end]) != 0) ++end;
-    if (end - i > 1) {
-      std::stable_sort(out.begin() + static_cast<std::ptrdiff_t>(i), out.begin() + static_cast<std::ptrdiff_t>(end),
-                       [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
-    }
-    i = end;
+    if (its_class == 0) starter = kept;
+    last_class = its_class == 0 ? -1 : its_class;
+    text[kept++] = c;
   }
-  text = std::move(out);
+  text.resize(kept);
 }
 
 }  // namespace narrow::tokenizers

@@ -16,10 +16,13 @@ bool is_white_space(char32_t c);       // property White_Space
 bool is_other(char32_t c);             // categories Cc, Cf, Co
 bool is_mark_nonspacing(char32_t c);   // category Mn
 bool is_punctuation(char32_t c);       // categories P*, and the ASCII symbols that count as such ($ + < = > ^ ` | ~)
+bool is_number(char32_t c);            // categories N*
 bool is_word(char32_t c);              // a regular expression's \w
 bool is_chinese(char32_t c);           // the blocks of CJK ideographs that BERT's tokenizer names
 
 void append_lower(char32_t c, std::u32string& out);  // the character's own lower case, whatever stands beside it
 void decompose(std::u32string& text);                // normalization form D, in place
+void decompose_compatible(std::u32string& text);     // form KD
+void compose(std::u32string& text);                  // form D to form C, KD to KC
 
 }  // namespace narrow::tokenizers

@@ -18,8 +18,17 @@ struct ClassRange {
 
 struct Decomposition {
   char32_t character;
-  std::uint16_t begin;  // in kDecomposed
+  std::uint16_t begin;  // in the table of what they decompose to
   std::uint16_t size;
+};
+
+struct Composition {
+  char32_t first, second, composed;
+};
+
+struct CategoryRange {
+  char32_t first, last;
+  char category[3];  // "Lu"
 };
 
 // Every `step`-th character of first..last has its lower case `distance` away.
@@ -28,12 +37,15 @@ struct LowerRun {
   std::int32_t step, distance;
 };
 
-extern const Range kOther[], kMarkNonspacing[], kPunctuation[], kWord[];
+extern const Range kOther[], kMarkNonspacing[], kPunctuation[], kNumber[], kWord[];
 extern const ClassRange kCombiningClass[];
-extern const Decomposition kDecompositions[];
-extern const char32_t kDecomposed[];
+extern const Decomposition kDecompositions[], kCompatibilityDecompositions[];
+extern const char32_t kDecomposed[], kCompatibilityDecomposed[];
+extern const Composition kCompositions[];
+extern const CategoryRange kLaterCategories[];  // what PCRE2 does not know yet
 extern const LowerRun kLower[];
-extern const std::size_t kOtherCount, kMarkNonspacingCount, kPunctuationCount, kWordCount, kCombiningClassCount,
-    kDecompositionsCount, kLowerCount;
+extern const std::size_t kOtherCount, kMarkNonspacingCount, kPunctuationCount, kNumberCount, kWordCount,
+    kCombiningClassCount, kDecompositionsCount, kCompatibilityDecompositionsCount, kCompositionsCount,
+    kLaterCategoriesCount, kLowerCount;
 
 }  // namespace narrow::tokenizers::tables

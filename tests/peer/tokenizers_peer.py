@@ -1,7 +1,7 @@
-"""Token ids, type ids and masks equal those of the `tokenizers` package, and the shared token tests.
+"""Token ids, type ids, masks and decoded texts equal those of the `tokenizers` package.
 
-The WordPiece vocabulary comes from the shared GGUF file; with NARROW_MINILM (a folder written by export_minilm.py) its
-tokenizer.json is compared as well.
+The WordPiece vocabulary comes from the shared GGUF file, the others from the shared tokenizer.json files and from
+tokenizer_cases.py; with NARROW_MINILM (a folder written by export_minilm.py) its tokenizer.json is compared as well.
 """
 import json
 import os
@@ -16,16 +16,28 @@ from harness import SOURCE, check, shared, skip
 LINES = 10_000
 
 
-def encode(path, texts):
-    """[ids, type ids, mask] of each text (or pair of texts) as narrow's own tokenizer makes them."""
+def tokenize(path, frames, *options):
+    """Lines that the test program prints for frames of bytes."""
     binary = pathlib.Path(os.environ.get("NARROW_BIN") or SOURCE / "build" / "dev" / "bin" / "narrow").with_name("tokenize")
+    data = b"".join(struct.pack("<I", len(frame)) + frame for frame in frames)
+    done = subprocess.run([binary, *options, path], input=data, capture_output=True)
+    check(done.returncode == 0, f"{path}: {done.stderr.decode()}")
+    return done.stdout.decode().splitlines()
+
+
+def encode(path, texts):
+    """[ids, type ids, mask] of each text (or pair of texts, or bytes) as narrow's own tokenizer makes them."""
     pair = isinstance(texts[0], tuple)
-    parts = [part.encode() for text in texts for part in (text if pair else (text,))]
-    data = b"".join(struct.pack("<I", len(part)) + part for part in parts)
-    done = subprocess.run([binary, *(["--pair"] if pair else []), path], input=data, capture_output=True, check=True)
-    lines = done.stdout.decode().splitlines()
+    parts = [part if isinstance(part, bytes) else part.encode() for text in texts for part in (text if pair else (text,))]
+    lines = tokenize(path, parts, *(["--pair"] if pair else []))
     check(len(lines) == len(texts), f"{len(lines)} answers to {len(texts)} texts")
-    return [[[int(x) for x in row.split()] for row in line.split("|")] for line in lines]
+    return [[[int(x) for x in row.split()] for row in line.split("|")] if line != "error" else None for line in lines]
+
+
+def decode(path, rows, mode):
+    """The text of each row of ids."""
+    frames = [struct.pack(f"<{len(row)}I", *row) for row in rows]
+    return [bytes.fromhex(line).decode() for line in tokenize(path, frames, mode)]
 
 
 def gguf_tokens(path):
@@ -91,6 +103,7 @@ def bert_json(tokens):
 
 
 def shared_token_tests(path, source):
+    """A file of texts and the ids that they have."""
     texts = source.with_name(source.name + ".inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
     wanted = source.with_name(source.name + ".out").read_text().splitlines()
     texts = texts[:len(wanted)]
@@ -127,17 +140,40 @@ def random_lines(count):
                           for _ in range(randomly.randint(1, 12)))
 
 
-def compare(path, what):
-    import tokenizers
+def compare(path, what, lines, pairs=0):
     peer = tokenizers.Tokenizer.from_file(str(path))
-    lines = list(random_lines(LINES))
-    everything = ["a" + chr(c) + "b" for c in range(0, 0x110000, 7) if not 0xD800 <= c <= 0xDFFF]
-    for texts in (lines, everything, list(zip(lines[:2000], lines[2000:4000]))):
-        pair = isinstance(texts[0], tuple)
-        for text, ours in zip(texts, encode(path, texts)):
-            theirs = peer.encode(*text) if pair else peer.encode(text)
-            check(ours == [theirs.ids, theirs.type_ids, theirs.attention_mask], f"{what}: {text!r}\n{ours}\n{theirs.ids}")
-        print(f"{what}: {len(texts)} {'pairs' if pair else 'texts'} equal")
+    for texts in (lines, list(zip(lines[:pairs], lines[pairs:]))) if pairs else (lines,):
+        # A batch is padded to its longest text; here each text is its own.
+        theirs = [peer.encode(*(text if pairs and isinstance(text, tuple) else (text,))) for text in texts] if peer.padding else peer.encode_batch(texts)
+        for text, ours, expected in zip(texts, encode(path, texts), theirs):
+            check(ours == [expected.ids, expected.type_ids, expected.attention_mask],
+                  f"{what}: {text!r}\n{ours}\n{expected.ids}\n{expected.tokens}")
+    return [encoding.ids for encoding in peer.encode_batch(lines)]
+
+
+def compare_decoding(path, what, rows, streams=True):
+    peer = tokenizers.Tokenizer.from_file(str(path))
+    randomly = random.Random(3)
+    size = peer.get_vocab_size()
+    rows = rows + [[randomly.randrange(size + 2) for _ in range(randomly.randint(0, 12))] for _ in range(len(rows) // 2)]
+    for mode, skip_special in (("--decode", True), ("--decode-all", False)):
+        theirs = peer.decode_batch(rows, skip_special_tokens=skip_special)
+        for row, ours, expected in zip(rows, decode(path, rows, mode), theirs):
+            check(ours == expected, f"{what}: {row}\n{ours!r}\n{expected!r}")
+    if streams:  # of ids that a text gave: a byte that makes what came before it malformed changes text already given
+        rows = rows[:len(rows) * 2 // 3]
+        for row, ours, whole in zip(rows, decode(path, rows, "--stream"), decode(path, rows, "--decode-all")):
+            check(ours == whole, f"{what}, one by one: {row}\n{ours!r}\n{whole!r}")
+
+
+def charsmap():
+    """SentencePiece's table of characters, from a model made here; nothing where that package is missing."""
+    try:
+        import sentencepiece
+    except ImportError:
+        return None
+    from sentencepiece_model import charsmap_of, trained_model
+    return charsmap_of(trained_model(sentencepiece, model_type="unigram", normalization_rule_name="nmt_nfkc"))
 
 
 def variants(plain):
@@ -161,23 +197,70 @@ def variants(plain):
     yield "added tokens, short words, no template", added
 
 
+def everything():
+    """A text around every seventh character that there is."""
+    return ["a" + chr(c) + "b" for c in range(0, 0x110000, 7) if not 0xD800 <= c <= 0xDFFF]
+
+
 def main():
     source = shared("tokenizers/gguf/ggml-vocab-bert-bge.gguf")
+    lines = list(random_lines(LINES))
+    texts = [shared(name).read_text() for name in ("text/tinyshakespeare.txt", "text/wikitext-2/valid.txt")]
+    english = [line for text in texts for line in text.splitlines()[:6000]]
+    corpus = english + lines[1:3000:3]
     with tempfile.TemporaryDirectory() as folder:
-        plain = bert_json(gguf_tokens(source))
         path = pathlib.Path(folder) / "tokenizer.json"
+        plain = bert_json(gguf_tokens(source))
         path.write_text(json.dumps(plain))
         shared_token_tests(path, source)
-        try:
-            import tokenizers  # noqa: F401
-        except ImportError:
-            skip("the Python of NARROW_PEERS has no `tokenizers`")
         for what, content in variants(plain):
             path.write_text(json.dumps(content))
-            compare(path, what)
+            compare(path, what, lines + everything(), pairs=2000)
+            print(f"{what}: equal")
         if os.environ.get("NARROW_MINILM"):
-            compare(pathlib.Path(os.environ["NARROW_MINILM"]) / "tokenizer.json", "MiniLM")
+            compare(pathlib.Path(os.environ["NARROW_MINILM"]) / "tokenizer.json", "MiniLM", lines, pairs=2000)
+        for name in ("llm/llama7m", "tokenizers/gpt2", "tokenizers/phi3"):
+            rows = compare(shared(name) / "tokenizer.json", name, lines + everything() + texts, pairs=2000)
+            compare_decoding(shared(name) / "tokenizer.json", name, rows[:LINES])
+            print(f"{name}: equal")
+
+        def whole(what, made, decoding=True):
+            made.save(str(path))
+            rows = compare(path, what, lines + texts, pairs=2000)
+            if decoding:
+                compare_decoding(path, what, rows[:LINES])
+            print(f"{what}: {len(lines)} lines equal")
+
+        for what, made in cases.byte_level(corpus):
+            whole(what, made)
+        for what, made in cases.sentencepiece_like(corpus):
+            whole(what, made)
+        table = charsmap()
+        for what, made in cases.unigram(english, table) if table else ():
+            whole(what, made)
+        few = lines[:2000]
+        for what, made in cases.added_tokens(few):
+            made.save(str(path))
+            compare(path, what, few, pairs=500)
+        for part in cases.pre_tokenizer_parts():
+            cases.spelling(few, None, part).save(str(path))
+            compare(path, repr(part), few)
+        for part in cases.NORMALIZERS:
+            cases.spelling(few, part).save(str(path))
+            compare(path, repr(part), few)
+        print(f"every pre-tokenizer and normalizer: {len(few)} lines equal")
+        sweep = "".join(chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
+        for pattern in cases.PATTERNS:
+            cases.spelling(few, None, pre_tokenizers.Split(Regex(pattern), "isolated")).save(str(path))
+            compare(path, pattern, few + [sweep])
+        print(f"{len(cases.PATTERNS)} patterns: {len(few)} lines and every character equal")
 
 
 if __name__ == "__main__":
+    try:
+        import tokenizers
+        from tokenizers import Regex, pre_tokenizers
+    except ImportError:
+        skip("the Python of NARROW_PEERS has no `tokenizers`")
+    import tokenizer_cases as cases
     main()

@@ -1,0 +1,32 @@
+// From tokens back to text, as the "decoder" of tokenizer.json says.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tokenizers/parts.h"
+
+namespace narrow::tokenizers {
+
+// A decoder changes tokens in place; at the end they are put together as they are.
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  virtual Status apply(std::vector<std::string>& tokens) const = 0;
+};
+
+using DecoderKind = PartKind<std::unique_ptr<const Decoder>>;
+std::span<const DecoderKind> decoders();  // the table: decoders.cc
+
+// Null when the file has none: tokens then stand with blanks between them. Errors: corrupt; unsupported.
+Result<std::unique_ptr<const Decoder>> make_decoder(const Fields& file);
+
+// For vocabularies in other files than tokenizer.json.
+std::unique_ptr<const Decoder> byte_level_decoder();
+std::unique_ptr<const Decoder> wordpiece_decoder();
+// U+2581 becomes a blank, <0x41> a byte; `strip` blanks less before the text.
+std::unique_ptr<const Decoder> sentencepiece_decoder(std::size_t strip);
+
+}  // namespace narrow::tokenizers
