@@ -31,7 +31,7 @@ std::vector<std::int64_t> column_order(const MatrixProblem& problem) {
 }
 
 // L of the damped and permuted Hessian, each column divided by its diagonal element. Empty: no damping was enough.
-Result<std::vector<float>> unit_factor(const MatrixProblem& problem, const std::vector<std::int64_t>& order, std::string& note) {
+Result<std::vector<float>> unit_factor(const MatrixProblem& problem, const std::vector<std::int64_t>& order, double& added, std::string& note) {
   const std::int64_t n = problem.columns;
   double mean = 0;
   for (std::int64_t k = 0; k < n; ++k) mean += problem.hessian[k * n + k];
@@ -46,6 +46,7 @@ Result<std::vector<float>> unit_factor(const MatrixProblem& problem, const std::
       for (std::int64_t j = 0; j <= i; ++j) to[j] = from[order[static_cast<std::size_t>(j)]];
       to[i] += static_cast<float>(damping * mean);
     }
+    added = damping * mean;
     NARROW_TRY(const bool held, cholesky(factor.data(), n, problem.pool));
     if (!held) continue;
     if (attempt > 0) note = "the Hessian needed damping of " + std::to_string(damping) + " times its mean diagonal";
@@ -61,38 +62,32 @@ Result<std::vector<float>> unit_factor(const MatrixProblem& problem, const std::
 }
 
 
-void round_column(const float* wanted, const float* weight, const float* scale, const float* zero, float max_code, float* code, float* error) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  for (std::int64_t r = 0; r < kTileRows; ++r) {
-    const float limited = std::min(std::max(wanted[r] / scale[r] + zero[r], 0.0f), max_code);
-    code[r] = (limited + kMagic) - kMagic;
-    error[r] = weight[r] - (code[r] - zero[r]) * scale[r];
-  }
-}
-
 }  // namespace
 
 Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note) {
   const std::int64_t n = problem.columns, groups = problem.groups();
   const std::vector<std::int64_t> order = column_order(problem);
-  NARROW_TRY(const std::vector<float> factor, unit_factor(problem, order, note));
+  double added = 0;  // to the diagonal
+  NARROW_TRY(const std::vector<float> factor, unit_factor(problem, order, added, note));
   if (factor.empty()) {
     note = "calibration gave no usable Hessian: rounded to nearest";
     return round_to_nearest(problem, coded, note);
   }
-  choose_grids(problem, coded);
+  if (coded.grids.empty()) choose_grids(problem, coded);
   coded.codes.resize(static_cast<std::size_t>(problem.rows * n));
   const float max_code = static_cast<float>(problem.grid_options().max_code());
+  const kernels::ColumnKernels& kernel = kernels::column_kernels();
   std::mutex mutex;
   Status failed;
 
   for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
-    std::vector<float> errors(static_cast<std::size_t>(kTileRows * n));            // [row, column in order]
-    std::vector<float> spread(static_cast<std::size_t>(kTileRows * kBlock));
-    float wanted[kBlock][kTileRows] = {}, weight[kTileRows] = {}, scale[kTileRows], zero[kTileRows] = {}, code[kTileRows], error[kTileRows];
+    std::vector<float> errors(static_cast<std::size_t>(count * n));  // [row, column in order]
+    std::vector<float> spread(static_cast<std::size_t>(count * kBlock));
+    Columns wanted(kBlock);                                          // weights plus what earlier columns left behind
+    alignas(64) float weight[kTileRows] = {}, scale[kTileRows], low[kTileRows] = {}, high[kTileRows] = {}, steps[kTileRows], error[kTileRows];
     std::fill_n(scale, kTileRows, 1.0f);
     for (std::int64_t end = n; end > 0;) {
-      const std::int64_t begin = std::max<std::int64_t>(0, (end - 1) / kBlock * kBlock), width = end - begin;
+      const std::int64_t begin = (end - 1) / kBlock * kBlock, width = end - begin;
       Status done = kernels::gemm_f32(false, false, count, width, n - end, 1, errors.data() + end, n, factor.data() + end * n + begin, n,
                                       0, spread.data(), kBlock, 1);
       if (!done) {
@@ -100,10 +95,9 @@ Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note)
         failed = std::move(done);
         return;
       }
-      for (std::int64_t k = begin; k < end; ++k) {
-        for (std::int64_t r = 0; r < count; ++r) {
-          wanted[k - begin][r] = problem.weight[(first + r) * n + order[static_cast<std::size_t>(k)]] + spread[static_cast<std::size_t>(r * kBlock + k - begin)];
-        }
+      for (std::int64_t r = 0; r < count; ++r) {
+        const float* row = problem.weight + (first + r) * n;
+        for (std::int64_t k = begin; k < end; ++k) wanted[k - begin][r] = row[order[static_cast<std::size_t>(k)]] + spread[static_cast<std::size_t>(r * kBlock + k - begin)];
       }
       for (std::int64_t k = end - 1; k >= begin; --k) {
         const std::int64_t column = order[static_cast<std::size_t>(k)], group = column / problem.options.group_size;
@@ -111,22 +105,24 @@ Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note)
           const Grid& grid = coded.grids[static_cast<std::size_t>((first + r) * groups + group)];
           weight[r] = problem.weight[(first + r) * n + column];
           scale[r] = grid.scale;
-          zero[r] = static_cast<float>(grid.zero);
+          low[r] = static_cast<float>(-grid.zero);
+          high[r] = max_code + low[r];
         }
-        round_column(wanted[k - begin], weight, scale, zero, max_code, code, error);
+        kernel.round(wanted[k - begin], weight, scale, low, high, steps, error);
         for (std::int64_t r = 0; r < count; ++r) {
-          coded.codes[static_cast<std::size_t>((first + r) * n + column)] = static_cast<std::uint8_t>(code[r]);
+          coded.codes[static_cast<std::size_t>((first + r) * n + column)] = static_cast<std::uint8_t>(steps[r] - low[r]);
           errors[static_cast<std::size_t>(r * n + k)] = error[r];
         }
-        const float* row = factor.data() + k * n;
-        for (std::int64_t j = begin; j < k; ++j) {
-          for (std::int64_t r = 0; r < kTileRows; ++r) wanted[j - begin][r] += error[r] * row[j];
-        }
+        kernel.spread(wanted.data(), error, factor.data() + k * n + begin, k - begin);
       }
       end = begin;
     }
   });
-  return failed;
+  NARROW_RETURN_IF_ERROR(std::move(failed));
+  if (problem.options.refine == 0) return {};
+  std::vector<float> damped(problem.hessian, problem.hessian + n * n);
+  for (std::int64_t k = 0; k < n; ++k) damped[static_cast<std::size_t>(k * n + k)] += static_cast<float>(added);
+  return refine(problem, damped, coded);
 }
 
 }  // namespace narrow::quantizers

@@ -1,28 +1,45 @@
 #include "quantizers/matrix/grid.h"
 
 #include <limits>
+#include <vector>
 
 #include "base/float16.h"
 
 namespace narrow::quantizers {
 namespace {
 
-// Codes of a group under `grid`, summed up: the error, and the scale that fits the codes best.
-struct Fit {
-  double error, scale;
-};
-Fit fit(const float* weight, const float* importance, std::int64_t count, const Grid& grid, int max_code) {
-  double error = 0, along = 0, square = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float steps = static_cast<float>(nearest_code(weight[i], grid, max_code) - grid.zero);
-    const float off = weight[i] - steps * grid.scale;
-    const double h = importance == nullptr ? 1.0 : importance[i];
-    error += h * off * off;
-    along += h * steps * weight[i];
-    square += h * steps * steps;
+constexpr std::int64_t kRows = kernels::kColumnRows;
+
+// The best grid so far of each row of a tile.
+struct Search {
+  const kernels::TileColumn* weight;
+  const float* importance;
+  std::int64_t columns;
+  const GridOptions& options;
+  float error[kRows];
+  Grid best[kRows];
+
+  // Tries a grid for each row, then once more with the scale that fits its codes.
+  void consider(Grid (&candidate)[kRows]) {
+    alignas(64) float scale[kRows], low[kRows], high[kRows];
+    for (int round = 0; round < 2; ++round) {
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        scale[r] = candidate[r].scale;
+        low[r] = static_cast<float>(-candidate[r].zero);
+        high[r] = static_cast<float>(options.max_code() - candidate[r].zero);
+      }
+      kernels::GridFit fit;
+      kernels::column_kernels().fit(weight, importance, columns, scale, low, high, &fit);
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        if (fit.error[r] < error[r]) {
+          error[r] = fit.error[r];
+          best[r] = candidate[r];
+        }
+        if (fit.square[r] > 0 && fit.along[r] > 0) candidate[r].scale = round_scale(fit.along[r] / fit.square[r], options.scale_type);
+      }
+    }
   }
-  return {error, square > 0 ? along / square : 0};
-}
+};
 
 }  // namespace
 
@@ -51,34 +68,32 @@ Grid min_max_grid(const float* weight, std::int64_t count, const GridOptions& op
   return {scale, static_cast<int>(std::clamp(std::nearbyint(-low / scale), 0.0f, steps))};
 }
 
-Grid searched_grid(const float* weight, const float* importance, std::int64_t count, const GridOptions& options) {
-  const Grid full = min_max_grid(weight, count, options);
+void searched_grids(const kernels::TileColumn* weight, const float* importance, std::int64_t columns, std::int64_t rows,
+                    const GridOptions& options, Grid* grids) {
   const int max_code = options.max_code();
-  Grid best = full;
-  Fit best_fit = fit(weight, importance, count, full, max_code);
-  const auto consider = [&](Grid candidate) {
-    for (int round = 0; round < 2; ++round) {
-      const Fit found = fit(weight, importance, count, candidate, max_code);
-      if (found.error < best_fit.error) {
-        best = candidate;
-        best_fit = found;
-      }
-      if (found.scale <= 0) return;
-      candidate.scale = round_scale(static_cast<float>(found.scale), options.scale_type);
-    }
-  };
-  for (int percent = 100; percent >= 50; percent -= 2) {
-    const float scale = round_scale(full.scale * static_cast<float>(percent) / 100, options.scale_type);
-    if (options.symmetric) {
-      consider({scale, full.zero});
-      continue;
-    }
-    // With a finer grid the zero moves: the range may be cut at either end.
-    const int zero = static_cast<int>(std::nearbyint(static_cast<float>(full.zero) * full.scale / scale));
-    const int spare = static_cast<int>(std::ceil(static_cast<float>(max_code) * (full.scale / scale - 1)));
-    for (int cut = 0; cut <= spare; ++cut) consider({scale, std::clamp(zero - cut, 0, max_code)});
+  Search search{weight, importance, columns, options, {}, {}};
+  Grid full[kRows], candidate[kRows];
+  std::vector<float> row(static_cast<std::size_t>(columns));
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    for (std::int64_t k = 0; k < columns; ++k) row[static_cast<std::size_t>(k)] = weight[k][r];
+    full[r] = candidate[r] = search.best[r] = min_max_grid(row.data(), columns, options);
+    search.error[r] = std::numeric_limits<float>::infinity();
   }
-  return best;
+  search.consider(candidate);
+  for (int percent = 96; percent >= 52; percent -= 4) {
+    // With a finer grid the zero moves: the range may be cut at either end.
+    const int spare = options.symmetric ? 0 : static_cast<int>(std::ceil(static_cast<float>(max_code) * (100.0f / static_cast<float>(percent) - 1)));
+    const int step = std::max(1, spare / 8);
+    for (int cut = 0; cut <= spare; cut += step) {
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        const float scale = round_scale(full[r].scale * static_cast<float>(percent) / 100, options.scale_type);
+        const int zero = static_cast<int>(std::nearbyint(static_cast<float>(full[r].zero) * (full[r].scale / scale)));
+        candidate[r] = {scale, options.symmetric ? full[r].zero : std::clamp(zero - cut, 0, max_code)};
+      }
+      search.consider(candidate);
+    }
+  }
+  std::copy_n(search.best, rows, grids);
 }
 
 }  // namespace narrow::quantizers

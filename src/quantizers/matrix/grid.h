@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "encodings/grouped_matrix.h"
+#include "kernels/columns/columns.h"
 
 namespace narrow::quantizers {
 
@@ -35,8 +36,10 @@ inline int nearest_code(float value, const Grid& grid, int max_code) {
 // Covers [min(0, min w), max(0, max w)]; symmetric: [-a, a] with a = max |w|.
 Grid min_max_grid(const float* weight, std::int64_t count, const GridOptions& options);
 
-// The grid of least sum of importance * (w - ŵ)², among ranges shrunk and shifted, each scale then fitted to its codes.
-// `importance` may be null: all ones. Never worse than min_max_grid by that measure.
-Grid searched_grid(const float* weight, const float* importance, std::int64_t count, const GridOptions& options);
+// Rows of one group, [column][row], with the rows past the last one zero.
+// grids[r] for r < rows: the grid of least sum of importance * (w - ŵ)² among ranges shrunk and cut at either end, each scale then
+// fitted to its codes. `importance` [columns] may be null: all ones. Never worse than min_max_grid by that measure.
+void searched_grids(const kernels::TileColumn* weight, const float* importance, std::int64_t columns, std::int64_t rows,
+                    const GridOptions& options, Grid* grids);
 
 }  // namespace narrow::quantizers

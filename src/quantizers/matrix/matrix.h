@@ -25,6 +25,8 @@ struct MatrixOptions {
   bool search = true;
   // GPTQ: columns in order of falling diagonal of H, each group's scale fixed before (static groups).
   bool act_order = true;
+  // GPTQ: afterwards, sweeps of descent over codes and scales.
+  int refine = 4;
   double damping = 0.01;         // of the mean of H's diagonal, added to it; grows tenfold until a factorization holds
 };
 

@@ -88,7 +88,7 @@ TEST(QuantizeMatrix, GptqIsThePapersAlgorithm) {
                         Case{4, 65, 16, 8, true, false}}) {
     const auto weight = random_weight(c.rows, c.columns, 3);
     const auto statistics = statistics_of(random_inputs(3 * c.columns, c.columns, 5), c.columns);
-    MatrixOptions options{.bits = c.bits, .group_size = c.group, .symmetric = c.symmetric, .act_order = c.act_order};
+    MatrixOptions options{.bits = c.bits, .group_size = c.group, .symmetric = c.symmetric, .act_order = c.act_order, .refine = 0};
     const auto found = run("gptq", weight, c.rows, c.columns, &statistics, options);
     ASSERT_TRUE(found) << found.error().to_string();
     EXPECT_FALSE(found->fell_back);

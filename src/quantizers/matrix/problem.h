@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "quantizers/matrix/grid.h"
@@ -29,7 +30,21 @@ struct CodedMatrix {
 };
 
 // Rows that one task of the pool takes: fixed, so that no sum depends on the number of threads.
-inline constexpr std::int64_t kTileRows = 64;
+inline constexpr std::int64_t kTileRows = kernels::kColumnRows;
+
+// Columns of a tile of rows, aligned as the kernels want them, zero at first.
+class Columns {
+ public:
+  explicit Columns(std::int64_t columns) : memory_(static_cast<std::size_t>(columns * kTileRows + 16)) {}
+  kernels::TileColumn* data() {
+    auto at = reinterpret_cast<std::uintptr_t>(memory_.data());
+    return reinterpret_cast<kernels::TileColumn*>((at + 63) / 64 * 64);
+  }
+  float* operator[](std::int64_t column) { return data()[column]; }
+
+ private:
+  std::vector<float> memory_;
+};
 
 // Calls body(first, count) for each tile of kTileRows rows, the last one shorter.
 template <typename Body>
@@ -45,6 +60,8 @@ void for_row_tiles(const MatrixProblem& problem, const Body& body) {
 void choose_grids(const MatrixProblem& problem, CodedMatrix& coded);
 
 Status round_to_nearest(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
+// Lowers the error of `coded` under `hessian` [columns, columns] (positive definite) by problem.options.refine sweeps.
+Status refine(const MatrixProblem& problem, std::span<const float> hessian, CodedMatrix& coded);
 Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
 
 }  // namespace narrow::quantizers

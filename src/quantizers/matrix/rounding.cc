@@ -12,14 +12,19 @@ void choose_grids(const MatrixProblem& problem, CodedMatrix& coded) {
     for (std::int64_t k = 0; k < problem.columns; ++k) importance[static_cast<std::size_t>(k)] = problem.hessian[k * problem.columns + k];
   }
   for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
-    for (std::int64_t row = first; row < first + count; ++row) {
-      for (std::int64_t g = 0; g < groups; ++g) {
-        const std::int64_t at = g * problem.options.group_size, size = problem.group_end(g) - at;
-        const float* weight = problem.weight + row * problem.columns + at;
-        coded.grids[static_cast<std::size_t>(row * groups + g)] =
-            problem.options.search
-                ? searched_grid(weight, importance.empty() ? nullptr : importance.data() + at, size, problem.grid_options())
-                : min_max_grid(weight, size, problem.grid_options());
+    Columns tile(problem.options.search ? problem.options.group_size : 0);
+    Grid found[kTileRows];
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t at = g * problem.options.group_size, size = problem.group_end(g) - at;
+      if (problem.options.search) {
+        for (std::int64_t r = 0; r < count; ++r) {
+          for (std::int64_t k = 0; k < size; ++k) tile[k][r] = problem.weight[(first + r) * problem.columns + at + k];
+        }
+        searched_grids(tile.data(), importance.empty() ? nullptr : importance.data() + at, size, count, problem.grid_options(), found);
+      }
+      for (std::int64_t r = 0; r < count; ++r) {
+        coded.grids[static_cast<std::size_t>((first + r) * groups + g)] =
+            problem.options.search ? found[r] : min_max_grid(problem.weight + (first + r) * problem.columns + at, size, problem.grid_options());
       }
     }
   });
