@@ -1,5 +1,7 @@
-// The two 4-bit floats of bitsandbytes: what each code stands for, to be multiplied by the group's largest magnitude.
+// The codes of bitsandbytes: what each stands for, to be multiplied by the largest magnitude of its block.
 #pragma once
+
+#include <span>
 
 namespace narrow::encodings {
 
@@ -24,5 +26,8 @@ inline constexpr float kNf4Values[16] = {-1.0f,
                                          0.5626170039176941f,
                                          0.7229568362236023f,
                                          1.0f};
+
+// The signed "dynamic" 8-bit map, rising (Dettmers 2015, arXiv:1511.04561): what absmax is quantized to when it is quantized.
+std::span<const float, 256> dynamic_map();
 
 }  // namespace narrow::encodings

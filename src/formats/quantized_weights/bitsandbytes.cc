@@ -24,28 +24,6 @@ const float* values_of(CodebookMatrix::Type type) { return type == CodebookMatri
 
 std::string_view torch_name(DType dtype) { return dtype == DType::kF16 ? "float16" : dtype == DType::kBF16 ? "bfloat16" : "float32"; }
 
-// The map's values, rising: seven decades, the n-th of 2^n steps between 0.1 and 1, both signs, and 0 and 1.
-std::array<float, 256> make_dynamic_map() {
-  std::vector<float> values = {0.0f, 1.0f};
-  for (int decade = 0; decade < 7; ++decade) {
-    const int steps = 1 << decade;
-    const float step = (1.0f - 0.1f) / static_cast<float>(steps);
-    const auto factor = static_cast<float>(std::pow(10.0, decade - 6));
-    const auto boundary = [&](int i) {  // from either end, as torch.linspace does
-      return i <= steps / 2 && steps > 1 ? std::fma(step, static_cast<float>(i), 0.1f) : i == 0 ? 0.1f : std::fma(-step, static_cast<float>(steps - i), 1.0f);
-    };
-    for (int i = 0; i < steps; ++i) {
-      const float mean = (boundary(i) + boundary(i + 1)) / 2.0f;
-      values.push_back(factor * mean);
-      values.push_back(-factor * mean);
-    }
-  }
-  std::sort(values.begin(), values.end());
-  std::array<float, 256> map;
-  std::copy(values.begin(), values.end(), map.begin());
-  return map;
-}
-
 std::string state_json(std::int64_t rows, std::int64_t columns, CodebookMatrix::Type type, std::int64_t block, DType expressed, const float* offset) {
   nlohmann::ordered_json state = {{"quant_type", name_of(type)}, {"blocksize", block}, {"dtype", torch_name(expressed)}, {"shape", {rows, columns}}};
   if (offset != nullptr) {
@@ -73,11 +51,6 @@ Tensor bytes_tensor(Shape shape, std::span<const std::uint8_t> bytes) { return T
 
 }  // namespace
 
-std::span<const float> dynamic_map() {
-  static const std::array<float, 256> map = make_dynamic_map();
-  return map;
-}
-
 std::vector<TensorSpec> bitsandbytes_specs(std::int64_t rows, std::int64_t columns, CodebookMatrix::Type type, std::int64_t block, bool nested, DType expressed) {
   const std::int64_t blocks = base::ceil_div(rows * columns, block);
   const float offset = 0;
@@ -102,7 +75,7 @@ Result<std::vector<WeightTensor>> pack_bitsandbytes(const CodebookMatrix& m, DTy
   tensors.push_back({"weight.quant_map", Tensor::from<float>({16}, std::span(values_of(m.type), 16))});
   if (nested) {
     tensors.push_back({"weight.nested_absmax", Tensor::from<float>({static_cast<std::int64_t>(m.nested[0].absmax.size())}, std::span<const float>(m.nested[0].absmax))});
-    tensors.push_back({"weight.nested_quant_map", Tensor::from<float>({256}, dynamic_map())});
+    tensors.push_back({"weight.nested_quant_map", Tensor::from<float>({256}, encodings::dynamic_map())});
   }
   tensors.push_back({fmt::format("{}{}", kState, name_of(m.type)), bytes_tensor({static_cast<std::int64_t>(state.size())}, {reinterpret_cast<const std::uint8_t*>(state.data()), state.size()})});
   return tensors;
@@ -155,14 +128,14 @@ Result<CodebookMatrix> unpack_bitsandbytes(const WeightSource& source) {
   const auto offset = json.find("nested_offset");
   if (!offset->is_number() || !std::isfinite(offset->get<double>())) return corrupt(fmt::format("{}: nested_offset is no finite number", where));
   NARROW_TRY(const Tensor nested_map, need_tensor(source, "weight.nested_quant_map", {DType::kF32}, 1));
-  NARROW_RETURN_IF_ERROR(expect_values(nested_map, "weight.nested_quant_map", dynamic_map()));
+  NARROW_RETURN_IF_ERROR(expect_values(nested_map, "weight.nested_quant_map", encodings::dynamic_map()));
   NARROW_TRY(const Tensor nested_absmax, need_tensor(source, "weight.nested_absmax", {DType::kF32}, 1));
   NARROW_RETURN_IF_ERROR(expect_shape(nested_absmax, "weight.nested_absmax", {base::ceil_div(blocks, kNestedBlock)}));
   CodebookMatrix::Nested second{.offset = offset->get<float>()};
   second.codes.assign(absmax.byte_span().begin(), absmax.byte_span().end());
   NARROW_TRY(second.absmax, read_scales(nested_absmax, "weight.nested_absmax"));
   m.absmax.resize(static_cast<std::size_t>(blocks));
-  for (std::size_t i = 0; i < m.absmax.size(); ++i) m.absmax[i] = dynamic_map()[second.codes[i]] * second.absmax[i / kNestedBlock] + second.offset;
+  for (std::size_t i = 0; i < m.absmax.size(); ++i) m.absmax[i] = encodings::dynamic_map()[second.codes[i]] * second.absmax[i / kNestedBlock] + second.offset;
   m.nested.push_back(std::move(second));
   return m;
 }

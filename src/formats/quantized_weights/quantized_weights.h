@@ -62,7 +62,4 @@ std::vector<TensorSpec> bitsandbytes_specs(std::int64_t rows, std::int64_t colum
 Result<std::vector<WeightTensor>> pack_bitsandbytes(const encodings::CodebookMatrix& matrix, DType expressed);
 Result<encodings::CodebookMatrix> unpack_bitsandbytes(const WeightSource& source);
 
-// The 256 values of bitsandbytes' signed "dynamic" 8-bit map, rising: what absmax is quantized to when it is quantized.
-std::span<const float> dynamic_map();
-
 }  // namespace narrow::formats

@@ -314,7 +314,7 @@ CodebookMatrix random_codebook(std::int64_t rows, std::int64_t columns, std::int
   for (std::int64_t i = 0; i < (m.blocks() + 255) / 256; ++i) second.absmax.push_back(0.5f + static_cast<float>(i));
   for (std::int64_t i = 0; i < m.blocks(); ++i) {
     second.codes.push_back(static_cast<std::uint8_t>(random()));
-    m.absmax.push_back(nested ? dynamic_map()[second.codes.back()] * second.absmax[static_cast<std::size_t>(i / 256)] + second.offset : static_cast<float>(random() % 100));
+    m.absmax.push_back(nested ? encodings::dynamic_map()[second.codes.back()] * second.absmax[static_cast<std::size_t>(i / 256)] + second.offset : static_cast<float>(random() % 100));
   }
   if (nested) m.nested.push_back(second);
   return m;
@@ -372,7 +372,7 @@ TEST(Bitsandbytes, RefusesWhatDoesNotFit) {
 }
 
 TEST(Bitsandbytes, TheDynamicMapRisesFromMinusToPlusOne) {
-  const auto map = dynamic_map();
+  const auto map = encodings::dynamic_map();
   EXPECT_TRUE(std::is_sorted(map.begin(), map.end()));
   EXPECT_EQ(map[255], 1.0f);
   EXPECT_EQ(map[127], 0.0f);

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "encodings/packed_codes.h"
 #include "kernels/gemm/gemm.h"
+#include "quantizers/matrix/checks.h"
 #include "quantizers/matrix/problem.h"
 
 namespace narrow::quantizers {
@@ -26,17 +27,6 @@ Status check_options(const MatrixOptions& options) {
   }
   if (options.group_size < 0) return invalid_argument(fmt::format("a group of {} columns: expected 1 or more, or 0 for a whole row", options.group_size));
   if (!(options.damping >= 0) || !std::isfinite(options.damping)) return invalid_argument(fmt::format("damping of {}: expected 0 or more", options.damping));
-  return {};
-}
-
-Status check_finite(std::span<const float> values, std::int64_t columns, std::string_view what) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) {
-      const auto at = static_cast<std::int64_t>(i);
-      return invalid_argument(fmt::format("{} holds {} at [{}, {}]: expected finite numbers", what, values[i], at / columns, at % columns))
-          .hint("the file may be damaged, or an earlier layer overflowed; the float model gives the same");
-    }
-  }
   return {};
 }
 
@@ -119,18 +109,13 @@ Result<const MatrixMethod*> find_matrix_method(std::string_view name) {
 Result<MatrixResult> quantize_matrix(const MatrixMethod& method, std::span<const float> weight, std::int64_t rows, std::int64_t columns,
                                      const InputStatistics* statistics, const MatrixOptions& options, base::ThreadPool& pool) {
   NARROW_RETURN_IF_ERROR(check_options(options));
-  const std::int64_t shape[] = {rows, columns};
-  const auto size = base::checked_product(shape);
-  if (!size || rows <= 0 || columns <= 0 || static_cast<std::size_t>(*size) != weight.size()) {
-    return invalid_argument(fmt::format("a weight of {} elements: expected {} rows of {} columns", weight.size(), rows, columns));
-  }
+  NARROW_RETURN_IF_ERROR(check_weight(weight, rows, columns));
   if (method.needs_statistics && statistics == nullptr) {
     return invalid_argument(fmt::format("method '{}' needs calibration data", method.name)).hint("give a calibration file, or use method rounding");
   }
   if (statistics != nullptr && (statistics->columns != columns || statistics->hessian.size() != static_cast<std::size_t>(columns * columns))) {
     return invalid_argument(fmt::format("statistics of {} columns for a weight of {} columns", statistics->columns, columns));
   }
-  NARROW_RETURN_IF_ERROR(check_finite(weight, columns, "the weight"));
   if (statistics != nullptr) NARROW_RETURN_IF_ERROR(check_finite(statistics->hessian, columns, "the Hessian of the layer's inputs"));
 
   MatrixProblem problem{weight.data(), rows, columns, statistics == nullptr ? nullptr : statistics->hessian.data(), options, pool};
