@@ -73,4 +73,48 @@ Result<bool> cholesky(float* a, std::int64_t n, base::ThreadPool& pool) {
   return true;
 }
 
+Status solve_rows(const float* factor, std::int64_t n, float* rows, std::int64_t count) {
+  // Y = R L⁻ᵀ, then X = Y L⁻¹.
+  for (std::int64_t at = 0; at < n; at += kBlock) {
+    const std::int64_t width = std::min(kBlock, n - at);
+    NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, true, count, width, at, -1, rows, n, factor + at * n, n, 1, rows + at, n, 1));
+    solve_panel(factor + at * n + at, rows + at, n, count, width);
+  }
+  for (std::int64_t end = n; end > 0;) {
+    const std::int64_t at = (end - 1) / kBlock * kBlock, width = end - at;
+    NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, false, count, width, n - end, -1, rows + end, n, factor + end * n + at, n, 1, rows + at, n, 1));
+    const float* diagonal = factor + at * n + at;
+    for (std::int64_t i = 0; i < count; ++i) {
+      float* row = rows + i * n + at;
+      for (std::int64_t j = width - 1; j >= 0; --j) {
+        row[j] /= diagonal[j * n + j];
+        for (std::int64_t p = 0; p < j; ++p) row[p] -= row[j] * diagonal[j * n + p];
+      }
+    }
+    end = at;
+  }
+  return {};
+}
+
+Result<std::vector<float>> damped_factor(const float* hessian, std::int64_t n, std::span<const std::int64_t> order, double& damping,
+                                         base::ThreadPool& pool) {
+  double mean = 0;
+  for (std::int64_t k = 0; k < n; ++k) mean += hessian[k * n + k];
+  mean /= static_cast<double>(n);
+  if (!(mean > 0)) return std::vector<float>();
+  std::vector<float> factor(static_cast<std::size_t>(n * n));
+  for (int attempt = 0; attempt < 6; ++attempt) {
+    if (attempt > 0) damping = std::max(damping * 10, 1e-4);
+    pool.parallel_for(static_cast<std::size_t>(n), [&](std::size_t i, int) {
+      const float* from = hessian + (order.empty() ? static_cast<std::int64_t>(i) : order[i]) * n;
+      float* to = factor.data() + static_cast<std::int64_t>(i) * n;
+      for (std::size_t j = 0; j <= i; ++j) to[j] = from[order.empty() ? static_cast<std::int64_t>(j) : order[j]];
+      to[i] += static_cast<float>(damping * mean);
+    });
+    NARROW_TRY(const bool held, cholesky(factor.data(), n, pool));
+    if (held) return factor;
+  }
+  return std::vector<float>();
+}
+
 }  // namespace narrow::quantizers

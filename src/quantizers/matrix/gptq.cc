@@ -2,6 +2,8 @@
 // before it. With H = L Lᵀ and columns processed from the last to the first, the best value of column k is
 //   w_k + sum over j > k of (w_j - ŵ_j) L_jk / L_kk,
 // which needs no inverse of H, and every row of the matrix goes its own way.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <mutex>
 #include <numeric>
@@ -30,49 +32,25 @@ std::vector<std::int64_t> column_order(const MatrixProblem& problem) {
   return order;
 }
 
-// L of the damped and permuted Hessian, each column divided by its diagonal element. Empty: no damping was enough.
-Result<std::vector<float>> unit_factor(const MatrixProblem& problem, const std::vector<std::int64_t>& order, double& added, std::string& note) {
-  const std::int64_t n = problem.columns;
-  double mean = 0;
-  for (std::int64_t k = 0; k < n; ++k) mean += problem.hessian[k * n + k];
-  mean /= static_cast<double>(n);
-  if (!(mean > 0)) return std::vector<float>();
-  std::vector<float> factor(static_cast<std::size_t>(n * n));
-  double damping = problem.options.damping;
-  for (int attempt = 0; attempt < 6; ++attempt, damping = std::max(damping * 10, 1e-4)) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      const float* from = problem.hessian + order[static_cast<std::size_t>(i)] * n;
-      float* to = factor.data() + i * n;
-      for (std::int64_t j = 0; j <= i; ++j) to[j] = from[order[static_cast<std::size_t>(j)]];
-      to[i] += static_cast<float>(damping * mean);
-    }
-    added = damping * mean;
-    NARROW_TRY(const bool held, cholesky(factor.data(), n, problem.pool));
-    if (!held) continue;
-    if (attempt > 0) note = "the Hessian needed damping of " + std::to_string(damping) + " times its mean diagonal";
-    std::vector<float> inverse(static_cast<std::size_t>(n));
-    for (std::int64_t k = 0; k < n; ++k) inverse[static_cast<std::size_t>(k)] = 1 / factor[static_cast<std::size_t>(k * n + k)];
-    problem.pool.parallel_for(static_cast<std::size_t>(n), [&](std::size_t i, int) {
-      float* row = factor.data() + i * static_cast<std::size_t>(n);
-      for (std::size_t j = 0; j <= i; ++j) row[j] *= inverse[j];
-    });
-    return factor;
-  }
-  return std::vector<float>();
-}
-
-
 }  // namespace
 
 Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note) {
   const std::int64_t n = problem.columns, groups = problem.groups();
   const std::vector<std::int64_t> order = column_order(problem);
-  double added = 0;  // to the diagonal
-  NARROW_TRY(const std::vector<float> factor, unit_factor(problem, order, added, note));
+  double damping = problem.options.damping;
+  NARROW_TRY(std::vector<float> factor, damped_factor(problem.hessian, n, order, damping, problem.pool));
   if (factor.empty()) {
     note = "calibration gave no usable Hessian: rounded to nearest";
     return round_to_nearest(problem, coded, note);
   }
+  if (damping != problem.options.damping) note = fmt::format("the Hessian needed damping of {:.2g} times its mean diagonal", damping);
+  // Each column divided by its diagonal element.
+  std::vector<float> inverse(static_cast<std::size_t>(n));
+  for (std::int64_t k = 0; k < n; ++k) inverse[static_cast<std::size_t>(k)] = 1 / factor[static_cast<std::size_t>(k * n + k)];
+  problem.pool.parallel_for(static_cast<std::size_t>(n), [&](std::size_t i, int) {
+    float* row = factor.data() + i * static_cast<std::size_t>(n);
+    for (std::size_t j = 0; j <= i; ++j) row[j] *= inverse[j];
+  });
   if (coded.grids.empty()) choose_grids(problem, coded);
   coded.codes.resize(static_cast<std::size_t>(problem.rows * n));
   const float max_code = static_cast<float>(problem.grid_options().max_code());
@@ -121,7 +99,10 @@ Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note)
   NARROW_RETURN_IF_ERROR(std::move(failed));
   if (problem.options.refine == 0) return {};
   std::vector<float> damped(problem.hessian, problem.hessian + n * n);
-  for (std::int64_t k = 0; k < n; ++k) damped[static_cast<std::size_t>(k * n + k)] += static_cast<float>(added);
+  double mean = 0;
+  for (std::int64_t k = 0; k < n; ++k) mean += problem.hessian[k * n + k];
+  mean /= static_cast<double>(n);
+  for (std::int64_t k = 0; k < n; ++k) damped[static_cast<std::size_t>(k * n + k)] += static_cast<float>(damping * mean);
   return refine(problem, damped, coded);
 }
 

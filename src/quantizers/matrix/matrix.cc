@@ -10,6 +10,7 @@
 #include "encodings/packed_codes.h"
 #include "kernels/gemm/gemm.h"
 #include "quantizers/matrix/checks.h"
+#include "quantizers/matrix/cholesky.h"
 #include "quantizers/matrix/problem.h"
 
 namespace narrow::quantizers {
@@ -26,6 +27,8 @@ Status check_options(const MatrixOptions& options) {
     return invalid_argument(fmt::format("weights of {} bits: expected 2, 3, 4 or 8", options.bits));
   }
   if (options.group_size < 0) return invalid_argument(fmt::format("a group of {} columns: expected 1 or more, or 0 for a whole row", options.group_size));
+  if (!(options.compensation >= 0 && options.compensation <= 1)) return invalid_argument(fmt::format("compensation of {}: expected 0 to 1", options.compensation));
+  if (options.refine < 0) return invalid_argument(fmt::format("{} sweeps of refinement: expected 0 or more", options.refine));
   if (!(options.damping >= 0) || !std::isfinite(options.damping)) return invalid_argument(fmt::format("damping of {}: expected 0 or more", options.damping));
   return {};
 }
@@ -72,6 +75,35 @@ Result<double> error_of(const MatrixProblem& problem, const CodedMatrix& coded) 
   });
 }
 
+// W + c (W D + R) H⁻¹.
+Result<std::vector<float>> compensated(const MatrixProblem& problem, std::span<const float> drift, std::span<const float> residual) {
+  const std::int64_t n = problem.columns;
+  NARROW_RETURN_IF_ERROR(check_finite(drift, n, "the drift of the layer's inputs"));
+  NARROW_RETURN_IF_ERROR(check_finite(residual, n, "the residual beside the layer"));
+  std::vector<float> target(problem.weight, problem.weight + problem.rows * n);
+  double damping = problem.options.damping;
+  NARROW_TRY(const std::vector<float> factor, damped_factor(problem.hessian, n, {}, damping, problem.pool));
+  if (factor.empty()) return target;
+  const auto strength = static_cast<float>(problem.options.compensation);
+  std::mutex mutex;
+  Status failed;
+  for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
+    std::vector<float> move(static_cast<std::size_t>(count * n));
+    if (!residual.empty()) std::copy_n(residual.data() + first * n, count * n, move.data());
+    Status done;
+    if (!drift.empty()) done = kernels::gemm_f32(false, false, count, n, n, 1, problem.weight + first * n, n, drift.data(), n, 1, move.data(), n, 1);
+    if (done) done = solve_rows(factor.data(), n, move.data(), count);
+    if (!done) {
+      std::lock_guard lock(mutex);
+      failed = std::move(done);
+      return;
+    }
+    for (std::int64_t i = 0; i < count * n; ++i) target[static_cast<std::size_t>(first * n + i)] += strength * move[static_cast<std::size_t>(i)];
+  });
+  NARROW_RETURN_IF_ERROR(std::move(failed));
+  return target;
+}
+
 encodings::GroupedMatrix pack(const MatrixProblem& problem, const CodedMatrix& coded) {
   encodings::GroupedMatrix matrix;
   matrix.rows = problem.rows;
@@ -107,7 +139,8 @@ Result<const MatrixMethod*> find_matrix_method(std::string_view name) {
 }
 
 Result<MatrixResult> quantize_matrix(const MatrixMethod& method, std::span<const float> weight, std::int64_t rows, std::int64_t columns,
-                                     const InputStatistics* statistics, const MatrixOptions& options, base::ThreadPool& pool) {
+                                     const InputStatistics* statistics, const MatrixOptions& options, base::ThreadPool& pool,
+                                     std::span<const float> residual) {
   NARROW_RETURN_IF_ERROR(check_options(options));
   NARROW_RETURN_IF_ERROR(check_weight(weight, rows, columns));
   if (method.needs_statistics && statistics == nullptr) {
@@ -122,6 +155,14 @@ Result<MatrixResult> quantize_matrix(const MatrixMethod& method, std::span<const
   if (options.group_size == 0 || options.group_size > columns) problem.options.group_size = columns;
   MatrixProblem plain = problem;
   plain.options.search = false;
+  std::vector<float> target;  // what the method rounds, where it is not the weight
+  if (method.needs_statistics && options.compensation > 0 && (!statistics->drift.empty() || !residual.empty())) {
+    if (!residual.empty() && residual.size() != weight.size()) {
+      return invalid_argument(fmt::format("a residual of {} elements for a weight of {}", residual.size(), weight.size()));
+    }
+    NARROW_TRY(target, compensated(problem, statistics->drift, residual));
+    problem.weight = target.data();
+  }
 
   MatrixResult result;
   CodedMatrix rounded, coded;

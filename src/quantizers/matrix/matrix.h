@@ -27,6 +27,8 @@ struct MatrixOptions {
   bool act_order = true;
   // GPTQ: afterwards, sweeps of descent over codes and scales.
   int refine = 4;
+  // How much of the errors of earlier layers this one makes up for: 0 none, 1 all that calibration saw, noise with it.
+  double compensation = 0.5;
   double damping = 0.01;         // of the mean of H's diagonal, added to it; grows tenfold until a factorization holds
 };
 
@@ -35,11 +37,22 @@ struct InputStatistics {
   std::int64_t columns = 0, tokens = 0;
   std::vector<float> hessian;    // [columns, columns], sum of x xᵀ
   std::vector<float> mean_abs;   // [columns], mean of |x|
+  std::vector<float> max_abs;    // [columns], largest |x|
+  // [columns, columns], sum of (x_float - x) xᵀ, where x comes through layers already quantized; empty when they are the same.
+  std::vector<float> drift;
 
   explicit InputStatistics(std::int64_t width = 0);
   // Adds the tokens x [rows, columns]. The same sums whatever the threads of `pool`.
   Status add(const float* x, std::int64_t rows, base::ThreadPool& pool);
+  // Adds to `drift` what the float model had, [rows, columns], where add() was given x.
+  Status add_drift(const float* x_float, const float* x, std::int64_t rows, base::ThreadPool& pool);
+  // As if every x had been x / scales. Precondition: [columns], > 0.
+  void divide(std::span<const float> scales);
 };
+
+// sum [rows_of_sum, columns] += leftᵀ right, with left [tokens, rows_of_sum] and right [tokens, columns]: for `residual` below.
+Status add_products(const float* left, std::int64_t rows_of_sum, const float* right, std::int64_t columns, std::int64_t tokens, float* sum,
+                    base::ThreadPool& pool);
 
 struct MatrixResult {
   encodings::GroupedMatrix matrix;
@@ -66,8 +79,13 @@ Result<const MatrixMethod*> find_matrix_method(std::string_view name);
 // `weight` is [rows, columns]. `statistics` may be null for a method that does not need them; where it is given, errors are
 // measured with it. Errors: invalid_argument for options out of range, a NaN or infinity in the weight or the statistics,
 // or sizes that do not agree.
+//
+// With statistics->drift, or a `residual`, what is rounded is not W but the matrix that makes up for the errors of the layers
+// before it (after GPTAQ, Li et al. 2025, arXiv:2504.02692): W + c (W D + R) H⁻¹, with D the drift, c options.compensation and
+// R = `residual` [rows, columns], sum of (r_float - r) xᵀ, where the layer's output is added to a residual stream r that has
+// errors of its own; empty: none. Errors are then measured from that matrix. A method that needs no statistics ignores both.
 Result<MatrixResult> quantize_matrix(const MatrixMethod& method, std::span<const float> weight, std::int64_t rows,
                                      std::int64_t columns, const InputStatistics* statistics, const MatrixOptions& options,
-                                     base::ThreadPool& pool);
+                                     base::ThreadPool& pool, std::span<const float> residual = {});
 
 }  // namespace narrow::quantizers

@@ -249,5 +249,76 @@ TEST(QuantizeMatrix, DeadAndDegenerateInputsStillQuantize) {
   EXPECT_NE(rounded->note.find("rounded to nearest"), std::string::npos);
 }
 
+// The layer sees inputs that earlier layers spoiled, and its output joins a residual stream that is off as well.
+TEST(QuantizeMatrix, CompensationMakesUpForEarlierLayers) {
+  const std::int64_t rows = 48, columns = 96, tokens = 2000;
+  const auto weight = random_weight(rows, columns, 1), x_float = random_inputs(tokens, columns, 2), noise = random_inputs(tokens, columns, 3);
+  std::vector<float> x(x_float), residual_off(static_cast<std::size_t>(tokens * rows));
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = 0.9f * x_float[i] + 0.05f * noise[i];
+  // Off by something that the inputs tell, in part.
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    for (std::int64_t r = 0; r < rows; ++r) residual_off[static_cast<std::size_t>(t * rows + r)] = 0.02f * (x[static_cast<std::size_t>(t * columns + r)] + noise[static_cast<std::size_t>(t * columns + r)]);
+  }
+  base::ThreadPool pool(2);
+  InputStatistics statistics = statistics_of(x, columns);
+  ASSERT_TRUE(statistics.add_drift(x_float.data(), x.data(), tokens, pool));
+  std::vector<float> residual(static_cast<std::size_t>(rows * columns));
+  ASSERT_TRUE(add_products(residual_off.data(), rows, x.data(), columns, tokens, residual.data(), pool));
+  // Mean squared difference of the stream after the layer, by definition.
+  const auto off = [&](const MatrixResult& result) {
+    const auto values = dequantized(result.matrix);
+    double sum = 0;
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      for (std::int64_t r = 0; r < rows; ++r) {
+        double d = residual_off[static_cast<std::size_t>(t * rows + r)];
+        for (std::int64_t k = 0; k < columns; ++k) {
+          d += static_cast<double>(weight[static_cast<std::size_t>(r * columns + k)]) * x_float[static_cast<std::size_t>(t * columns + k)] -
+               static_cast<double>(values[static_cast<std::size_t>(r * columns + k)]) * x[static_cast<std::size_t>(t * columns + k)];
+        }
+        sum += d * d;
+      }
+    }
+    return sum;
+  };
+  const auto with = [&](double compensation, std::span<const float> beside) {
+    auto found = quantize_matrix(method("gptq"), weight, rows, columns, &statistics, {.group_size = 32, .compensation = compensation}, pool, beside);
+    EXPECT_TRUE(found);
+    return off(*found);
+  };
+  const double none = with(0, residual), half = with(0.5, residual), full = with(1, residual), drift_only = with(1, {});
+  EXPECT_LT(half, 0.5 * none);
+  EXPECT_LT(full, 0.8 * half);
+  EXPECT_LT(full, 0.9 * drift_only);
+  EXPECT_LT(drift_only, 0.8 * none);
+  EXPECT_FALSE(quantize_matrix(method("gptq"), weight, rows, columns, &statistics, {.compensation = 2}, pool));
+  EXPECT_FALSE(quantize_matrix(method("gptq"), weight, rows, columns, &statistics, {}, pool, std::span(residual).first(5)));
+}
+
+TEST(InputStatistics, DividesAsIfInputsHadBeen) {
+  const std::int64_t columns = 40, tokens = 60;
+  auto x = random_inputs(tokens, columns, 7);
+  auto other = random_inputs(tokens, columns, 8);
+  std::vector<float> scales;
+  for (std::int64_t k = 0; k < columns; ++k) scales.push_back(0.5f + 0.1f * static_cast<float>(k));
+  base::ThreadPool pool(1);
+  InputStatistics divided = statistics_of(x, columns);
+  ASSERT_TRUE(divided.add_drift(other.data(), x.data(), tokens, pool));
+  divided.divide(scales);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    x[i] /= scales[i % 40];
+    other[i] /= scales[i % 40];
+  }
+  InputStatistics expected = statistics_of(x, columns);
+  ASSERT_TRUE(expected.add_drift(other.data(), x.data(), tokens, pool));
+  for (std::size_t i = 0; i < expected.hessian.size(); ++i) {
+    EXPECT_NEAR(divided.hessian[i], expected.hessian[i], 1e-3);
+    EXPECT_NEAR(divided.drift[i], expected.drift[i], 1e-3);
+  }
+  for (std::size_t k = 0; k < 40; ++k) {
+    EXPECT_NEAR(divided.mean_abs[k], expected.mean_abs[k], 1e-5);
+    EXPECT_NEAR(divided.max_abs[k], expected.max_abs[k], 1e-5);
+  }
+}
+
 }  // namespace
 }  // namespace narrow::quantizers
