@@ -28,4 +28,15 @@ Status check_weight(std::span<const float> weight, std::int64_t rows, std::int64
   return check_finite(weight, columns, "the weight");
 }
 
+Status check_options(const MatrixOptions& options) {
+  if (options.bits != 2 && options.bits != 3 && options.bits != 4 && options.bits != 8) {
+    return invalid_argument(fmt::format("weights of {} bits: expected 2, 3, 4 or 8", options.bits));
+  }
+  if (options.group_size < 0) return invalid_argument(fmt::format("a group of {} columns: expected 1 or more, or 0 for a whole row", options.group_size));
+  if (!(options.compensation >= 0 && options.compensation <= 1)) return invalid_argument(fmt::format("compensation of {}: expected 0 to 1", options.compensation));
+  if (options.refine < 0) return invalid_argument(fmt::format("{} sweeps of refinement: expected 0 or more", options.refine));
+  if (!(options.damping >= 0) || !std::isfinite(options.damping)) return invalid_argument(fmt::format("damping of {}: expected 0 or more", options.damping));
+  return {};
+}
+
 }  // namespace narrow::quantizers

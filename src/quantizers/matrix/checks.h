@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "narrow/result.h"
+#include "quantizers/matrix/matrix.h"
 
 namespace narrow::quantizers {
 
@@ -14,5 +15,7 @@ Status check_finite(std::span<const float> values, std::int64_t columns, std::st
 
 // The sizes agree, none is zero, and all weights are finite.
 Status check_weight(std::span<const float> weight, std::int64_t rows, std::int64_t columns);
+
+Status check_options(const MatrixOptions& options);
 
 }  // namespace narrow::quantizers

@@ -51,7 +51,8 @@ Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note)
     float* row = factor.data() + i * static_cast<std::size_t>(n);
     for (std::size_t j = 0; j <= i; ++j) row[j] *= inverse[j];
   });
-  if (coded.grids.empty()) choose_grids(problem, coded);
+  // The full weight would spare columns whose errors others take up: its root did best on language models.
+  if (coded.grids.empty()) choose_grids(problem, coded, 0.5f);
   coded.codes.resize(static_cast<std::size_t>(problem.rows * n));
   const float max_code = static_cast<float>(problem.grid_options().max_code());
   const kernels::ColumnKernels& kernel = kernels::column_kernels();

@@ -20,60 +20,9 @@ namespace {
 constexpr MatrixMethod kMethods[] = {
     {"rounding", "round to nearest", false, round_to_nearest},
     {"gptq", "GPTQ: each column takes up the rounding errors of those before it", true, gptq},
+    {"awq", "AWQ: round to nearest, ranges clipped for each group's outputs (its scales between layers: scales.h)", true, awq},
+    {"hqq", "HQQ: without data, ranges of least sum of |error|^0.7", false, hqq},
 };
-
-Status check_options(const MatrixOptions& options) {
-  if (options.bits != 2 && options.bits != 3 && options.bits != 4 && options.bits != 8) {
-    return invalid_argument(fmt::format("weights of {} bits: expected 2, 3, 4 or 8", options.bits));
-  }
-  if (options.group_size < 0) return invalid_argument(fmt::format("a group of {} columns: expected 1 or more, or 0 for a whole row", options.group_size));
-  if (!(options.compensation >= 0 && options.compensation <= 1)) return invalid_argument(fmt::format("compensation of {}: expected 0 to 1", options.compensation));
-  if (options.refine < 0) return invalid_argument(fmt::format("{} sweeps of refinement: expected 0 or more", options.refine));
-  if (!(options.damping >= 0) || !std::isfinite(options.damping)) return invalid_argument(fmt::format("damping of {}: expected 0 or more", options.damping));
-  return {};
-}
-
-// trace(E H Eᵀ), H the identity when null. Row tiles of fixed size: the same sum whatever the threads.
-Result<double> weighted_square(const MatrixProblem& problem, const std::function<void(std::int64_t first, std::int64_t count, float* out)>& fill) {
-  const std::int64_t n = problem.columns, tiles = base::ceil_div(problem.rows, kTileRows);
-  std::vector<double> sums(static_cast<std::size_t>(tiles));
-  std::mutex mutex;
-  Status failed;
-  for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
-    std::vector<float> error(static_cast<std::size_t>(count * n)), product;
-    fill(first, count, error.data());
-    const float* other = error.data();
-    if (problem.hessian != nullptr) {
-      product.resize(error.size());
-      Status done = kernels::gemm_f32(false, false, count, n, n, 1, error.data(), n, problem.hessian, n, 0, product.data(), n, 1);
-      if (!done) {
-        std::lock_guard lock(mutex);
-        failed = std::move(done);
-        return;
-      }
-      other = product.data();
-    }
-    double sum = 0;
-    for (std::size_t i = 0; i < error.size(); ++i) sum += static_cast<double>(error[i]) * other[i];
-    sums[static_cast<std::size_t>(first / kTileRows)] = sum;
-  });
-  NARROW_RETURN_IF_ERROR(std::move(failed));
-  double sum = 0;
-  for (double part : sums) sum += part;
-  return sum;
-}
-
-Result<double> error_of(const MatrixProblem& problem, const CodedMatrix& coded) {
-  return weighted_square(problem, [&](std::int64_t first, std::int64_t count, float* out) {
-    for (std::int64_t row = first; row < first + count; ++row) {
-      for (std::int64_t k = 0; k < problem.columns; ++k) {
-        const Grid& grid = coded.grids[static_cast<std::size_t>(row * problem.groups() + k / problem.options.group_size)];
-        const std::int64_t at = row * problem.columns + k;
-        *out++ = problem.weight[at] - static_cast<float>(coded.codes[static_cast<std::size_t>(at)] - grid.zero) * grid.scale;
-      }
-    }
-  });
-}
 
 // W + c (W D + R) H⁻¹.
 Result<std::vector<float>> compensated(const MatrixProblem& problem, std::span<const float> drift, std::span<const float> residual) {

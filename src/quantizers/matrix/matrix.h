@@ -21,7 +21,8 @@ struct MatrixOptions {
   std::int64_t group_size = 128; // columns that share a scale; 0: the whole row
   bool symmetric = false;        // the zero is 2^(bits-1) everywhere
   encodings::ScaleType scale_type = encodings::ScaleType::kF16;
-  // Each group's range is the one of least squared error, weighted by the diagonal of H; otherwise minimum and maximum.
+  // Each group's range is the one of least squared error, weighted by the diagonal of H (GPTQ: its root); otherwise minimum and
+  // maximum.
   bool search = true;
   // GPTQ: columns in order of falling diagonal of H, each group's scale fixed before (static groups).
   bool act_order = true;
@@ -29,7 +30,7 @@ struct MatrixOptions {
   int refine = 4;
   // How much of the errors of earlier layers this one makes up for: 0 none, 1 all that calibration saw, noise with it.
   double compensation = 0.5;
-  double damping = 0.01;         // of the mean of H's diagonal, added to it; grows tenfold until a factorization holds
+  double damping = 0.05;         // of the mean of H's diagonal, added to it; grows tenfold until a factorization holds
 };
 
 // What calibration saw at the input of a Linear.

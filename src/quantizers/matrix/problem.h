@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -56,12 +57,20 @@ void for_row_tiles(const MatrixProblem& problem, const Body& body) {
   });
 }
 
-// The grid of every group, searched or by extremes as the options say.
-void choose_grids(const MatrixProblem& problem, CodedMatrix& coded);
+// The grid of every group, searched or by extremes as the options say; errors weighted by the diagonal of H to the `power`.
+void choose_grids(const MatrixProblem& problem, CodedMatrix& coded, float power = 1);
 
+// trace(E H Eᵀ) of the matrix E whose rows fill() writes, H the identity when null. The same sum whatever the threads.
+Result<double> weighted_square(const MatrixProblem& problem, const std::function<void(std::int64_t first, std::int64_t count, float* out)>& fill);
+// trace((W - Ŵ) H (W - Ŵ)ᵀ), each column of W - Ŵ divided by its entry of `scales` where there are any.
+Result<double> error_of(const MatrixProblem& problem, const CodedMatrix& coded, std::span<const float> scales = {});
+
+// The methods of the table. Where `coded` has grids already, they stand.
 Status round_to_nearest(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
 // Lowers the error of `coded` under `hessian` [columns, columns] (positive definite) by problem.options.refine sweeps.
 Status refine(const MatrixProblem& problem, std::span<const float> hessian, CodedMatrix& coded);
 Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
+Status awq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
+Status hqq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note);
 
 }  // namespace narrow::quantizers

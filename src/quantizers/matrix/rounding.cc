@@ -1,15 +1,17 @@
 // Rounding to the nearest code, and the grids that GPTQ starts from.
+#include <cmath>
+
 #include "quantizers/matrix/problem.h"
 
 namespace narrow::quantizers {
 
-void choose_grids(const MatrixProblem& problem, CodedMatrix& coded) {
+void choose_grids(const MatrixProblem& problem, CodedMatrix& coded, float power) {
   const std::int64_t groups = problem.groups();
   coded.grids.resize(static_cast<std::size_t>(problem.rows * groups));
   std::vector<float> importance;
   if (problem.options.search && problem.hessian != nullptr) {
     importance.resize(static_cast<std::size_t>(problem.columns));
-    for (std::int64_t k = 0; k < problem.columns; ++k) importance[static_cast<std::size_t>(k)] = problem.hessian[k * problem.columns + k];
+    for (std::int64_t k = 0; k < problem.columns; ++k) importance[static_cast<std::size_t>(k)] = std::pow(std::max(problem.hessian[k * problem.columns + k], 0.0f), power);
   }
   for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
     Columns tile(problem.options.search ? problem.options.group_size : 0);
@@ -31,7 +33,7 @@ void choose_grids(const MatrixProblem& problem, CodedMatrix& coded) {
 }
 
 Status round_to_nearest(const MatrixProblem& problem, CodedMatrix& coded, std::string&) {
-  choose_grids(problem, coded);
+  if (coded.grids.empty()) choose_grids(problem, coded);
   coded.codes.resize(static_cast<std::size_t>(problem.rows * problem.columns));
   const int max_code = problem.grid_options().max_code();
   for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
