@@ -1,10 +1,13 @@
 // make_seeds FOLDER: writes the seed corpora of the ONNX and protobuf targets, small models that between them touch every
-// part of the reader and the type rules.
+// part of the reader and the type rules, and those of the checkpoint targets.
 #include <filesystem>
 #include <fstream>
 #include <map>
 
+#include "encodings/ggml/blocks.h"
+#include "formats/safetensors/header.h"
 #include "support/onnx_builder.h"
+#include "wire/gguf.h"
 
 namespace {
 
@@ -128,6 +131,61 @@ std::string functions() {
   return m.to_string();
 }
 
+std::string safetensors() {
+  const auto layout = narrow::formats::safetensors::make_layout(
+      std::vector<narrow::formats::TensorSpec>{{"a.weight", narrow::DType::kBF16, {2, 3}}, {"b", narrow::DType::kBool, {4}}, {"c", narrow::DType::kF4E2M1, {3}}, {"none", narrow::DType::kS64, {0}}}, {{"format", "pt"}});
+  std::string file = layout->header;
+  file.resize(layout->file_bytes, '\1');
+  return file;
+}
+
+// A tensor of every type, and a value of every kind.
+std::string gguf() {
+  using namespace narrow;
+  wire::GgufMetadata m;
+  m.set("general.architecture", wire::GgufValue::text("llama"));
+  m.set("general.alignment", wire::GgufValue::u32(64));
+  m.set("tokens", wire::GgufValue::texts({"<s>", "a"}));
+  m.set("scores", wire::GgufValue::f32s(std::vector<float>{0, -1}));
+  m.set("kinds", wire::GgufValue::s32s(std::vector<std::int32_t>{3, 1}));
+  m.set("flag", wire::GgufValue::flag(true));
+  m.set("f32", wire::GgufValue::f32(1e-5f));
+  m.set("u64", wire::GgufValue::u64(1));
+  std::vector<wire::GgufTensor> tensors;
+  std::uint64_t at = 0;
+  for (const encodings::GgmlBlocks& type : encodings::ggml_types()) {
+    tensors.push_back({std::string(type.name), {type.elements}, static_cast<std::uint32_t>(type.type), at});
+    at = (at + static_cast<std::uint64_t>(type.bytes) + 63) / 64 * 64;
+  }
+  std::string file = *wire::gguf_head_bytes(m, tensors);
+  file.resize(file.size() + at, '\x2A');
+  return file;
+}
+
+// Dimensions 4, 4, 1 layer, 2 heads, 1 of keys, 3 tokens, 2 positions.
+std::string llama2c(int version) {
+  std::string file;
+  const auto put = [&](std::int32_t v) { file.append(reinterpret_cast<const char*>(&v), 4); };
+  if (version != 0) put(0x616B3432);
+  if (version != 0) put(version);
+  for (const std::int32_t v : {4, 4, 1, 2, 1, version == 0 ? -3 : 3, 2}) put(v);
+  if (version == 0) {
+    file.resize(file.size() + 4 * (12 + 4 + 16 + 8 + 8 + 16 + 4 + 48 + 4 + 4 + 12), '\x3D');
+    return file;
+  }
+  file += '\1';
+  put(4);
+  file.resize(256);
+  const std::size_t matrices = 12 + 16 + 8 + 8 + 16 + 48;
+  file.resize(file.size() + 4 * 12 + (version == 1 ? 4 * matrices : matrices + matrices / 4 * 4), '\x3D');
+  return file;
+}
+
+void write(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -136,13 +194,15 @@ int main(int argc, char** argv) {
       {"convolution", convolution()}, {"old_forms", old_forms()}, {"shapes", shapes()},     {"branches", branches()},   {"quantized", quantized()},
       {"recurrent", recurrent()},     {"storage", storage()},     {"resizing", resizing()}, {"functions", functions()},
   };
+  const std::filesystem::path folder = argv[1];
   for (const char* target : {"onnx_import", "protobuf"}) {
-    const std::filesystem::path folder = std::filesystem::path(argv[1]) / target;
-    std::filesystem::create_directories(folder);
     for (const auto& [name, bytes] : seeds) {
       if (std::string(target) == "protobuf" && bytes.size() > 700) continue;
-      std::ofstream(folder / (name + ".onnx"), std::ios::binary) << bytes;
+      write(folder / target / (name + ".onnx"), bytes);
     }
   }
+  write(folder / "safetensors/small.safetensors", safetensors());
+  write(folder / "gguf/every_type.gguf", gguf());
+  for (const int version : {0, 1, 2}) write(folder / "llama2c" / ("version" + std::to_string(version) + ".bin"), llama2c(version));
   return 0;
 }

@@ -1,17 +1,12 @@
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <functional>
-#include <sstream>
 
 #include "formats/format.h"
 #include "formats/onnx/onnx.h"
 #include "operators/infer.h"
+#include "support/malformed_files.h"
 #include "support/onnx_builder.h"
-#include "support/shared_data.h"
 
 namespace narrow {
 namespace {
@@ -117,45 +112,17 @@ TEST(OnnxCorruption, EveryFieldCutInPlace) {
   EXPECT_LT(accepted, files / 2);
 }
 
-// An archive unpacked into a folder of its own.
-class Unpacked {
- public:
-  explicit Unpacked(const std::filesystem::path& archive)
-      : path_(std::filesystem::temp_directory_path() / ("narrow_malformed_" + std::to_string(::getpid()))) {
-    std::filesystem::create_directories(path_);
-    ok_ = std::system(("tar --zstd -xf '" + archive.string() + "' -C '" + path_.string() + "'").c_str()) == 0;
-  }
-  ~Unpacked() { std::filesystem::remove_all(path_); }
-  bool ok() const { return ok_; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-  bool ok_ = false;
-};
-
 // The shared malformed files, each with what must happen to it: "reject", or anything but a crash.
 TEST(OnnxCorruption, SharedMalformedFiles) {
-  const auto expectations = shared_data("malformed/EXPECT.tsv"), archive = shared_data("malformed/malformed.tar.zst");
-  if (!expectations || !archive) GTEST_SKIP() << "skipped: shared data not found";
-  const Unpacked files_of(*archive);
-  if (!files_of.ok()) GTEST_SKIP() << "skipped: tar cannot unpack " << *archive;
-  std::ifstream table(*expectations);
-  int files = 0;
-  for (std::string line; std::getline(table, line);) {
-    std::istringstream row(line);
-    std::string name, size, expected;
-    std::getline(row, name, '\t');
-    std::getline(row, size, '\t');
-    std::getline(row, expected, '\t');
-    if (!name.starts_with("onnx_")) continue;
-    ++files;
-    Result<graph::Model> model = formats::import_model((files_of.path() / "malformed" / name).string());
+  const MalformedFiles files("onnx_");
+  if (files.empty()) GTEST_SKIP() << "skipped: shared data not found";
+  for (const MalformedFile& file : files) {
+    Result<graph::Model> model = formats::import_model(file.path.string());
     const bool accepted = model.ok() && operators::infer_types(model->graph).ok();
-    EXPECT_FALSE(accepted && expected == "reject") << name;
-    EXPECT_TRUE(!accepted || formats::onnx::export_bytes(*model).ok()) << name;
+    EXPECT_FALSE(accepted && file.expected == "reject") << file.path;
+    EXPECT_TRUE(!accepted || formats::onnx::export_bytes(*model).ok()) << file.path;
   }
-  EXPECT_GT(files, 25);
+  EXPECT_GT(files.size(), 25u);
 }
 
 }  // namespace
