@@ -10,6 +10,7 @@
 #include "formats/llama2c/llama2c.h"
 #include "formats/safetensors/checkpoint.h"
 #include "language/architectures/architectures.h"
+#include "language/gguf/import.h"
 #include "wire/json.h"
 
 namespace narrow::language {
@@ -130,7 +131,7 @@ bool is_checkpoint(const std::string& path) {
   std::error_code error;
   if (fs::is_directory(path, error)) return fs::exists(fs::path(path) / "config.json", error);
   const std::string extension = fs::path(path).extension().string();
-  return extension == ".safetensors" || extension == ".bin";
+  return extension == ".safetensors" || extension == ".bin" || extension == ".gguf";
 }
 
 Result<Checkpoint> open_checkpoint(const std::string& path) {
@@ -138,6 +139,7 @@ Result<Checkpoint> open_checkpoint(const std::string& path) {
   Result<Checkpoint> opened = [&]() -> Result<Checkpoint> {
     if (fs::is_directory(path, error)) return open_folder(path);
     if (fs::path(path).extension() == ".bin") return open_llama2c(path);
+    if (fs::path(path).extension() == ".gguf") return open_gguf(path, parse_spec);
     return open_folder(fs::path(path).parent_path().string());
   }();
   if (opened.ok()) opened->path = path;

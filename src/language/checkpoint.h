@@ -19,10 +19,10 @@ struct Checkpoint {
   std::vector<std::string> files;            // that the weights lie in
 };
 
-// Whether open_checkpoint would try: a folder with config.json, a .safetensors beside one, a llama2.c checkpoint.
+// Whether open_checkpoint would try: a folder with config.json, a .safetensors beside one, a llama2.c checkpoint, a GGUF file.
 bool is_checkpoint(const std::string& path);
 
-// A Hugging Face folder (single or sharded safetensors), or a llama2.c file.
+// A Hugging Face folder (single or sharded safetensors), a llama2.c file or a GGUF file.
 // Errors: not_found, io, corrupt, unsupported (an architecture), all naming the file.
 Result<Checkpoint> open_checkpoint(const std::string& path);
 

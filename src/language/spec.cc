@@ -39,7 +39,7 @@ std::string layer_name(const std::string& pattern, std::int64_t layer, std::int6
   return name;
 }
 
-Angles make_angles(const Rope& rope, std::int64_t positions) {
+std::vector<double> rope_frequencies(const Rope& rope, std::int64_t positions) {
   const std::int64_t half = rope.dims / 2;
   std::vector<double> frequencies;
   for (std::int64_t i = 0; i < half; ++i) {
@@ -57,8 +57,13 @@ Angles make_angles(const Rope& rope, std::int64_t positions) {
     }
     frequencies.push_back(frequency);
   }
+  return frequencies;
+}
+
+Angles make_angles(const Rope& rope, std::int64_t positions) {
+  const std::vector<double> frequencies = rope_frequencies(rope, positions);
   Angles angles;
-  angles.cosines.reserve(static_cast<std::size_t>(positions * half));
+  angles.cosines.reserve(static_cast<std::size_t>(positions) * frequencies.size());
   angles.sines.reserve(angles.cosines.capacity());
   for (std::int64_t p = 0; p < positions; ++p) {
     for (const double frequency : frequencies) {

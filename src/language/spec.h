@@ -82,6 +82,9 @@ struct Spec {
 // Fills the first `{}` of a name with the layer, the second with the expert.
 std::string layer_name(const std::string& pattern, std::int64_t layer, std::int64_t expert = -1);
 
+// How fast each pair of numbers rotates, dims / 2 of them, for texts of up to so many positions.
+std::vector<double> rope_frequencies(const Rope& rope, std::int64_t positions);
+
 // cos and sin of every position and frequency, [positions, dims / 2].
 struct Angles {
   std::vector<float> cosines, sines;

@@ -1,6 +1,7 @@
 // GGUF files: mapped tensors, decoded on request, and a writer that takes bytes in any order.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -86,7 +87,7 @@ class FileWriter {
   base::AtomicFile file_;
   std::vector<TensorEntry> entries_;
   std::uint64_t alignment_;
-  std::vector<std::uint64_t> written_;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> written_;  // bytes so far, of each tensor
 };
 
 }  // namespace narrow::formats::gguf

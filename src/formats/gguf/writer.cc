@@ -7,7 +7,7 @@
 namespace narrow::formats::gguf {
 
 FileWriter::FileWriter(base::AtomicFile file, std::vector<TensorEntry> entries, std::uint64_t alignment)
-    : file_(std::move(file)), entries_(std::move(entries)), alignment_(alignment), written_(entries_.size()) {}
+    : file_(std::move(file)), entries_(std::move(entries)), alignment_(alignment), written_(std::make_unique<std::atomic<std::uint64_t>[]>(entries_.size())) {}
 
 Result<FileWriter> FileWriter::create(const std::string& path, const wire::GgufMetadata& metadata, const std::vector<TensorPlan>& tensors) {
   NARROW_TRY(const std::uint64_t alignment, wire::gguf_alignment(metadata));

@@ -11,7 +11,7 @@
 namespace narrow::formats::safetensors {
 
 FileWriter::FileWriter(base::AtomicFile file, Layout layout)
-    : file_(std::move(file)), entries_(std::move(layout.entries)), file_bytes_(layout.file_bytes), written_(entries_.size()) {}
+    : file_(std::move(file)), entries_(std::move(layout.entries)), file_bytes_(layout.file_bytes), written_(std::make_unique<std::atomic<std::uint64_t>[]>(entries_.size())) {}
 
 Result<FileWriter> FileWriter::create(const std::string& path, std::vector<TensorSpec> tensors, const std::map<std::string, std::string>& metadata) {
   NARROW_TRY(Layout layout, make_layout(tensors, metadata));

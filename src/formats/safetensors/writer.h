@@ -2,6 +2,7 @@
 // than one part need be in memory. A file appears whole, with its final name, or not at all.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,8 +21,8 @@ class FileWriter {
   const std::vector<Entry>& entries() const { return entries_; }  // in the order of the tensors given
   std::uint64_t bytes() const { return file_bytes_; }             // of the finished file
 
-  // A part of tensor `index` of those given, from its byte `offset`. Each byte is written once. Parts of different tensors
-  // may be written by several threads. Errors: invalid_argument (beyond the tensor's end), io, resource_exhausted.
+  // A part of tensor `index` of those given, from its byte `offset`. Each byte is written once, by any
+  // thread. Errors: invalid_argument (beyond the tensor's end), io, resource_exhausted.
   Status write(std::size_t index, std::uint64_t offset, std::span<const std::uint8_t> bytes);
   // A whole tensor; type and shape must be the ones announced.
   Status write(std::size_t index, const Tensor& tensor);
@@ -35,7 +36,7 @@ class FileWriter {
   base::AtomicFile file_;
   std::vector<Entry> entries_;
   std::uint64_t file_bytes_ = 0;
-  std::vector<std::uint64_t> written_;  // bytes so far, of each tensor
+  std::unique_ptr<std::atomic<std::uint64_t>[]> written_;  // bytes so far, of each tensor
 };
 
 // The tensors of each shard, in order: a shard takes what fits into `max_bytes`, and at least one tensor.
