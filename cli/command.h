@@ -38,6 +38,7 @@ std::span<const Command> commands();  // the table, in commands.cc
 int inspect_command(const Arguments& arguments);
 int quantize_command(const Arguments& arguments);
 int evaluate_command(const Arguments& arguments);
+int generate_command(const Arguments& arguments);
 int compare_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
 int convert_command(const Arguments& arguments);

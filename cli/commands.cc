@@ -13,6 +13,7 @@ constexpr Command kCommands[] = {
     {"bench", "measure latency, throughput and memory", bench_command},
     {"convert", "read a model and write it again, in the format the new name says", convert_command},
     {"run", "run a model on given inputs", run_command},
+    {"generate", "go on writing a text with a language model", generate_command},
     {"list", "list formats, methods, targets, operators, observers, …", list_command},
 };
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "../language.h"
 #include "../parser.h"
 #include "../table.h"
 #include "narrow/evaluate.h"
@@ -11,13 +12,16 @@ namespace narrow::cli {
 
 int convert_command(const Arguments& arguments) {
   Parser parser("convert", "Reads a model and writes it again, in the format that the new name's extension says.");
-  std::string input, output;
+  std::string input, output, format;
   Common common;
   parser.require(parser.app().add_option("IN", input, "The model to read"), "IN, the model to read,");
   parser.require(parser.app().add_option("OUT", output, "The file to write"), "OUT, the file to write,");
+  parser.app().add_option("--format", format, "Language models: what is written; see `narrow list language-formats`");
   add_common(parser, common);
-  parser.examples("  narrow convert old.onnx new.onnx      lifts an old operator set and packs the tensors");
+  parser.examples("  narrow convert old.onnx new.onnx      lifts an old operator set and packs the tensors\n"
+                  "  narrow convert llama-awq llama.onnx --format onnx");
   if (const auto code = parser.parse(arguments)) return *code;
+  if (LanguageModel::recognises(input)) return convert_language_command(input, output, format, common);
 
   const auto model = Model::load(input);
   if (!model.ok()) return fail(model.error());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "../language.h"
 #include "../parser.h"
 #include "../progress.h"
 #include "../table.h"
@@ -33,7 +34,7 @@ Result<const Metric*> find_metric(const std::string& name) {
     names.push_back(metric.name);
     if (metric.name == name) return &metric;
   }
-  return invalid_argument(fmt::format("there is no metric '{}', expected top1, top5, spearman, agreement or sqnr{}", name, did_you_mean(name, names)));
+  return invalid_argument(fmt::format("there is no metric '{}', expected top1, top5, spearman, agreement or sqnr (perplexity for language models){}", name, did_you_mean(name, names)));
 }
 
 Status check_available(const Metric& metric, const Metrics& metrics, bool has_reference) {
@@ -60,18 +61,26 @@ int evaluate_command(const Arguments& arguments) {
   Parser parser("evaluate", "Measures a model on data: accuracy where there are labels, distance from a reference model.");
   std::string path, reference_path, metric_name;
   DataFlags data_flags;
+  std::uint64_t context = 0, stride = 0;
   Common common;
   parser.require(parser.app().add_option("MODEL", path, "The model to measure"), "MODEL");
   parser.require(add_data(parser, data_flags, "Image folder, .npy, .npz, sentence pairs, CIFAR or MNIST binaries; see `narrow list datasets`"), "--data");
   parser.app().add_option("--samples", data_flags.samples, "Use so many samples, spread evenly (default: all)")->check(whole_number(1));
-  parser.app().add_option("--metric", metric_name, "top1, top5, spearman, agreement or sqnr (default: all that apply)");
+  parser.app().add_option("--metric", metric_name, "top1, top5, spearman, agreement, sqnr or perplexity (default: all that apply)");
+  parser.app().add_option("--context", context, "Language models: tokens of a window (default: 2048, or the model's maximum)")->check(whole_number(2));
+  parser.app().add_option("--stride", stride, "Language models: tokens from one window to the next (default: the context)")->check(whole_number(1));
   parser.app().add_option("--reference", reference_path, "The float model, for agreement and sqnr");
   add_common(parser, common);
   parser.examples("  narrow evaluate model.onnx --data images --preprocess imagenet-224\n"
                   "  narrow evaluate int8.onnx --data test.npz --reference float.onnx --metric agreement\n"
-                  "  narrow evaluate minilm.onnx --data sts-dev.tsv --tokenizer tokenizer.json --metric spearman");
+                  "  narrow evaluate minilm.onnx --data sts-dev.tsv --tokenizer tokenizer.json --metric spearman\n"
+                  "  narrow evaluate llama-folder --data wiki.test.txt --metric perplexity --context 2048");
   if (const auto code = parser.parse(arguments)) return *code;
 
+  if (LanguageModel::recognises(path)) {
+    if (!metric_name.empty() && metric_name != "perplexity") return fail(invalid_argument(fmt::format("metric '{}' does not apply to a language model", metric_name)).hint("Use --metric perplexity."));
+    return evaluate_language_command(path, data_flags, context, stride, common);
+  }
   const Metric* metric = nullptr;
   if (!metric_name.empty()) {
     const auto found = find_metric(metric_name);

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "../language.h"
 #include "../parser.h"
 #include "../table.h"
 #include "narrow/json.h"
@@ -95,6 +96,7 @@ int inspect_command(const Arguments& arguments) {
   add_common(parser, common);
   parser.examples("  narrow inspect model.onnx\n  narrow inspect model.onnx --target tensorrt --json");
   if (const auto code = parser.parse(arguments)) return *code;
+  if (LanguageModel::recognises(path)) return inspect_language_command(path, common);
 
   const auto model = Model::load(path);
   if (!model.ok()) return fail(model.error());

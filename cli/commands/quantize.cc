@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "../language.h"
 #include "../parser.h"
 #include "../progress.h"
 #include "../table.h"
@@ -33,6 +34,7 @@ struct Flags {
   std::uint64_t eval_samples = 0;
   bool per_tensor = false, symmetric = false;
   DataFlags data;
+  LanguageFlags language;
   Common common;
   CLI::Option *samples_given = nullptr, *percentile_given = nullptr, *seed_given = nullptr;
 };
@@ -48,7 +50,7 @@ void declare(Parser& parser, Flags& flags) {
   app.add_option("--observer", flags.observer, "How ranges are chosen: min_max (default), moving_average, percentile, entropy, mse");
   flags.percentile_given = app.add_option("--percentile", flags.percentile, "Of values kept by observer percentile (default: 99.999)")->check(number_between(50, 100));
   app.add_flag("--per-tensor", flags.per_tensor, "One scale for each weight instead of one for each channel");
-  app.add_flag("--symmetric", flags.symmetric, "Symmetric activations");
+  app.add_flag("--symmetric", flags.symmetric, "Symmetric activations; language models: symmetric weights");
   app.add_option("--form", flags.form, "How it is written: qdq (default) or qoperator");
   app.add_option("--exclude", flags.exclude, "Node name pattern (*, ?) or type:Softmax to keep in float, repeated")
       ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -57,13 +59,15 @@ void declare(Parser& parser, Flags& flags) {
   app.add_option("--eval-data", flags.eval_data, "Labelled data for the verdict (default: the calibration data)");
   app.add_option("--eval-samples", flags.eval_samples, "Use so many of them, spread evenly")->check(whole_number(1));
   app.add_option("--report", flags.report, "Write an HTML report here");
+  add_language_flags(parser, flags.language);
   add_common(parser, flags.common);
   flags.seed_given = app.get_option("--seed");
   parser.examples(
       "  narrow quantize model.onnx -o int8.onnx --data images --preprocess imagenet-224\n"
       "  narrow quantize model.onnx -o int8.onnx --data images --samples 200 --observer entropy --max-drop 1% --report cost.html\n"
       "  narrow quantize bert.onnx -o int8.onnx --method dynamic --exclude 'type:Gather'\n"
-      "  narrow quantize model.onnx -o half.onnx --method fp16");
+      "  narrow quantize model.onnx -o half.onnx --method fp16\n"
+      "  narrow quantize llama-folder -o llama-4bit --method gptq --data text.txt --format gptq --symmetric");
 }
 
 QuantizeOptions make_options(const Flags& flags, const Progress& progress) {
@@ -84,6 +88,20 @@ QuantizeOptions make_options(const Flags& flags, const Progress& progress) {
   if (!flags.report.empty()) options.histograms = kHistogramsInReport;
   options.progress = progress;
   return options;
+}
+
+int quantize_language(const Flags& flags) {
+  LanguageQuantizeOptions options;
+  options.recipe_file = flags.recipe;
+  if (!flags.method.empty()) options.method = flags.method;
+  if (flags.symmetric) options.symmetric = true;
+  options.exclude = flags.exclude;
+  options.data = flags.data.path;
+  options.tokenizer = flags.data.tokenizer;
+  if (flags.samples_given->count() != 0) options.samples = flags.data.samples;
+  if (flags.seed_given->count() != 0) options.seed = flags.common.seed;
+  options.threads = flags.common.threads;
+  return quantize_language_command(flags.model, flags.output, std::move(options), flags.language, flags.common);
 }
 
 bool same_path(const std::string& a, const std::string& b) {
@@ -224,6 +242,7 @@ int quantize_command(const Arguments& arguments) {
   Flags flags;
   declare(parser, flags);
   if (const auto code = parser.parse(arguments)) return *code;
+  if (LanguageModel::recognises(flags.model)) return quantize_language(flags);
   const auto start = std::chrono::steady_clock::now();
 
   JudgeOptions judge_options;

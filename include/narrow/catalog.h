@@ -14,7 +14,7 @@ struct CatalogEntry {
   std::string summary;
 };
 
-// "formats" "methods" "targets" "operators" "observers" "datasets" "tokenizers" "presets".
+// "formats" "methods" "language-methods" "language-formats" "architectures" "targets" "operators" "observers" "datasets" "tokenizers" "presets".
 std::vector<std::string_view> catalog_topics();
 // Errors: invalid_argument with the nearest topics.
 Result<std::vector<CatalogEntry>> catalog(const std::string& topic);

@@ -9,6 +9,7 @@
 #include "narrow/bench.h"
 #include "narrow/catalog.h"
 #include "narrow/evaluate.h"
+#include "narrow/language.h"
 #include "narrow/model.h"
 #include "narrow/quantize.h"
 #include "narrow/report.h"
@@ -23,6 +24,10 @@ std::string to_json(const std::vector<BenchResult>& results);
 std::string to_json(const Report& report);                                    // compare
 std::string to_json(const Quantization& quantization, const Verdict& verdict, const ModelInfo& before,
                     const ModelInfo& after);
+std::string to_json(const LanguageInfo& info);
+std::string to_json(const LanguageQuantization& quantization);
+std::string to_json(const PerplexityFigures& figures);
+std::string to_json(const Generated& generated);
 std::string to_json(const std::vector<NamedArray>& outputs);                  // shapes, types, range; not the elements
 
 }  // namespace narrow

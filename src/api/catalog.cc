@@ -9,6 +9,9 @@
 #include "datasets/dataset_kinds.h"
 #include "datasets/preprocess.h"
 #include "formats/format.h"
+#include "language/architectures/architectures.h"
+#include "language/exports/exports.h"
+#include "language/quantize/plan.h"
 #include "operators/operator.h"
 #include "quantizers/quantizer.h"
 #include "targets/target.h"
@@ -55,9 +58,24 @@ struct Topic {
   Entries (*list)();
 };
 
+Entries list_architectures() {
+  Entries entries;
+  for (const language::Architecture& row : language::architectures()) entries.push_back({std::string(row.model_type), ""});
+  return entries;
+}
+
+Entries list_language_formats() {
+  Entries entries;
+  for (const language::ExportFormat* format : language::export_formats()) entries.push_back({std::string(format->name), std::string(format->summary)});
+  return entries;
+}
+
 constexpr Topic kTopics[] = {
     {"formats", [] { return entries_of(formats::formats()); }},
     {"methods", [] { return entries_of(quantizers::quantizers()); }},
+    {"language-methods", [] { return entries_of(language::language_methods()); }},
+    {"language-formats", list_language_formats},
+    {"architectures", list_architectures},
     {"targets", [] { return entries_of(targets::targets()); }},
     {"operators", list_operators},
     {"observers", [] { return entries_of(calibration::observers()); }},

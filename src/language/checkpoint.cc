@@ -11,6 +11,7 @@
 #include "formats/safetensors/checkpoint.h"
 #include "language/architectures/architectures.h"
 #include "language/gguf/import.h"
+#include "language/quantized_checkpoint.h"
 #include "wire/json.h"
 
 namespace narrow::language {
@@ -111,6 +112,10 @@ Result<Checkpoint> open_folder(const std::string& folder) {
   for (const auto& entry : tensors.entries()) checkpoint.tensor_names.push_back(entry.tensor.name);
   checkpoint.files = tensors.paths();
   checkpoint.weights = std::make_shared<SafetensorsWeights>(std::move(tensors), checkpoint.spec);
+  NARROW_TRY(const nlohmann::json document, wire::parse_json(checkpoint.config_json, config));
+  if (const auto settings = wire::Fields(document, config).find("quantization_config")) {
+    NARROW_TRY(checkpoint.weights, open_quantized(checkpoint.weights, *settings));
+  }
   return checkpoint;
 }
 

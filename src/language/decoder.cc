@@ -324,28 +324,33 @@ Result<Graph> build_head(const Spec& spec, const WeightSource& weights) {
   return decoder.take();
 }
 
-std::vector<std::vector<std::string>> linears_of(const Spec& spec, std::int64_t layer) {
+std::vector<LinearLevel> linears_of(const Spec& spec, std::int64_t layer) {
   const Names& names = spec.names;
-  std::vector<std::vector<std::string>> stages;
-  const auto add = [&](std::initializer_list<std::string> patterns, std::int64_t expert = -1) {
-    std::vector<std::string> stage;
+  const auto group = [&](std::initializer_list<std::string> patterns, std::int64_t expert = -1) {
+    LinearGroup members;
     for (const std::string& pattern : patterns) {
-      if (!pattern.empty()) stage.push_back(layer_name(pattern, layer, expert));
+      if (!pattern.empty()) members.push_back(layer_name(pattern, layer, expert));
     }
-    if (!stage.empty()) stages.push_back(std::move(stage));
+    return members;
   };
-  add({names.q, names.k, names.v, names.qkv});
-  add({names.o});
-  if (!spec.sparse(layer)) {
-    add({names.gate, names.up, names.gate_up});
-    add({names.down});
-    return stages;
+  std::vector<LinearLevel> levels = {{group({names.q, names.k, names.v, names.qkv})}, {group({names.o})}};
+  LinearLevel inner, outer;
+  if (spec.sparse(layer)) {
+    for (std::int64_t e = 0; e < spec.experts.count; ++e) {
+      inner.push_back(group({names.expert_gate, names.expert_up}, e));
+      outer.push_back(group({names.expert_down}, e));
+    }
+    if (spec.experts.shared) {
+      inner.push_back(group({names.shared_gate, names.shared_up}));
+      outer.push_back(group({names.shared_down}));
+    }
+  } else {
+    inner.push_back(group({names.gate, names.up, names.gate_up}));
+    outer.push_back(group({names.down}));
   }
-  for (std::int64_t e = 0; e < spec.experts.count; ++e) add({names.expert_gate, names.expert_up}, e);
-  add({names.shared_gate, names.shared_up});
-  for (std::int64_t e = 0; e < spec.experts.count; ++e) add({names.expert_down}, e);
-  add({names.shared_down});
-  return stages;
+  levels.push_back(std::move(inner));
+  levels.push_back(std::move(outer));
+  return levels;
 }
 
 }  // namespace narrow::language

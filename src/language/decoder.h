@@ -27,8 +27,10 @@ Result<graph::Graph> build_block(const Spec& spec, const WeightSource& weights, 
 // hidden → logits.
 Result<graph::Graph> build_head(const Spec& spec, const WeightSource& weights);
 
-// The Linears of a layer that may be quantized, in the order in which data passes them: routers of experts are not among
-// them. Those of one inner list read the same input.
-std::vector<std::vector<std::string>> linears_of(const Spec& spec, std::int64_t layer);
+// The Linears of a layer that may be quantized, in the order in which data passes them; routers of experts are not among
+// them. Level: what can be quantized once the levels before are. Group: Linears that read the same input.
+using LinearGroup = std::vector<std::string>;
+using LinearLevel = std::vector<LinearGroup>;
+std::vector<LinearLevel> linears_of(const Spec& spec, std::int64_t layer);
 
 }  // namespace narrow::language

@@ -193,6 +193,10 @@ ValueId GraphBuilder::onnx_product(const std::string& module, const StoredWeight
 
 Result<ValueId> GraphBuilder::linear(const std::string& module, ValueId x, std::int64_t out, std::int64_t in) {
   NARROW_TRY(const StoredWeight weight, load(module, out, in));
+  if (!weight.order.empty()) {
+    const std::vector<std::int64_t> order(weight.order.begin(), weight.order.end());
+    x = add("Gather", module + ".ordered", {x, integers(module + ".order", order)}, {{"axis", std::int64_t{-1}}});
+  }
   ValueId bias = kNoValue;
   if (weights_.has(module + ".bias")) {
     NARROW_TRY(bias, vector(module + ".bias", out));

@@ -24,8 +24,38 @@ std::uint64_t StoredWeight::bytes() const {
   return plain.bytes();
 }
 
+MatrixForm form_of(const StoredWeight& weight) {
+  MatrixForm form;
+  form.rows = weight.rows();
+  form.columns = weight.columns();
+  if (const auto& m = weight.grouped) {
+    form.kind = MatrixForm::Kind::kGrouped;
+    form.bits = m->bits;
+    form.group_size = m->group_size;
+    form.scale_type = m->scale_type;
+    form.symmetric = m->symmetric();
+    form.ordered = !weight.order.empty();
+  } else if (const auto& b = weight.codebook) {
+    form.kind = MatrixForm::Kind::kCodebook;
+    form.type = b->type;
+    form.block = b->block;
+    form.nested = !b->nested.empty();
+  } else {
+    form.dtype = weight.plain.dtype();
+  }
+  return form;
+}
+
 void to_float_rows(const StoredWeight& weight, std::int64_t first, std::int64_t count, float* out) {
-  if (weight.grouped) return encodings::dequantize_rows(*weight.grouped, first, count, out);
+  if (weight.grouped) {
+    if (weight.order.empty()) return encodings::dequantize_rows(*weight.grouped, first, count, out);
+    std::vector<float> row(static_cast<std::size_t>(weight.columns()));
+    for (std::int64_t r = first; r < first + count; ++r, out += weight.columns()) {
+      encodings::dequantize_rows(*weight.grouped, r, 1, row.data());
+      for (std::size_t j = 0; j < row.size(); ++j) out[weight.order[j]] = row[j];
+    }
+    return;
+  }
   if (weight.codebook) return encodings::dequantize_rows(*weight.codebook, first, count, out);
   const std::int64_t columns = weight.columns();
   switch (weight.plain.dtype()) {

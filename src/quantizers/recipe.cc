@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <span>
@@ -45,6 +46,12 @@ std::string read_count(const toml::node& node, std::uint64_t& into) {
   into = static_cast<std::uint64_t>(*value);
   return "";
 }
+std::string read_count(const toml::node& node, std::optional<std::uint64_t>& into) {
+  std::uint64_t value = 0;
+  std::string expected = read_count(node, value);
+  if (expected.empty()) into = value;
+  return expected;
+}
 std::string read_dtype(const toml::node& node, std::optional<DType>& into) {
   const auto value = node.value_exact<std::string>();
   const std::optional<DType> dtype = value ? parse_dtype(*value) : std::nullopt;
@@ -78,7 +85,27 @@ constexpr Key<Recipe> kRecipeKeys[] = {
     {"reduce_range", [](const toml::node& n, Recipe& r) { return read_flag(n, r.reduce_range); }},
     {"bias_correction", [](const toml::node& n, Recipe& r) { return read_flag(n, r.bias_correction); }},
     {"compress_weights", [](const toml::node& n, Recipe& r) { return read_flag(n, r.compress_weights); }},
+    {"bits", [](const toml::node& n, Recipe& r) { return read_count(n, r.weights.bits); }},
+    {"group_size", [](const toml::node& n, Recipe& r) { return read_count(n, r.weights.group_size); }},
+    {"symmetric_weights", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.symmetric); }},
+    {"smooth", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.smooth); }},
+    {"double_quantization", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.double_quantization); }},
+    {"scale_type",
+     [](const toml::node& n, Recipe& r) -> std::string {
+       const std::string expected = read_text(n, r.weights.scale_type);
+       if (!expected.empty()) return expected;
+       constexpr std::string_view kTypes[] = {"auto", "f16", "bf16", "f32"};
+       return std::find(std::begin(kTypes), std::end(kTypes), r.weights.scale_type) != std::end(kTypes) ? "" : "\"auto\", \"f16\", \"bf16\" or \"f32\"";
+     }},
+    {"damping",
+     [](const toml::node& n, Recipe& r) -> std::string {
+       const auto value = n.value<double>();
+       if (!value || !(*value > 0 && *value <= 1)) return "a number above 0, at most 1";
+       r.weights.damping = *value;
+       return "";
+     }},
     {"samples", [](const toml::node& n, Recipe& r) { return read_count(n, r.samples); }},
+    {"context", [](const toml::node& n, Recipe& r) { return read_count(n, r.context); }},
     {"seed", [](const toml::node& n, Recipe& r) { return read_count(n, r.seed); }},
     {"preprocess", [](const toml::node& n, Recipe& r) { return read_text(n, r.preprocess); }},
 };
@@ -91,6 +118,10 @@ constexpr Key<Rule> kRuleKeys[] = {
     {"symmetric_activations", [](const toml::node& n, Rule& r) { return read_flag(n, r.symmetric_activations); }},
     {"activation_type", [](const toml::node& n, Rule& r) { return read_dtype(n, r.activation_type); }},
     {"observer", [](const toml::node& n, Rule& r) { return read_text(n, r.observer); }},
+    {"method", [](const toml::node& n, Rule& r) { return read_text(n, r.method); }},
+    {"bits", [](const toml::node& n, Rule& r) { return read_count(n, r.bits); }},
+    {"group_size", [](const toml::node& n, Rule& r) { return read_count(n, r.group_size); }},
+    {"symmetric_weights", [](const toml::node& n, Rule& r) { return read_flag(n, r.symmetric_weights); }},
 };
 
 std::string position(const std::string& where, const toml::node& node) {
@@ -155,6 +186,17 @@ Result<Recipe> parse_recipe(const std::string& text, const std::string& where) {
   return recipe;
 }
 
+namespace {
+
+// Only where something differs from the defaults: most recipes are not of weights alone.
+std::string weights_to_toml(const WeightRecipe& weights) {
+  if (weights == WeightRecipe{}) return "";
+  return fmt::format("bits = {}\ngroup_size = {}\nsymmetric_weights = {}\nsmooth = {}\ndouble_quantization = {}\nscale_type = {}\ndamping = {}\n", weights.bits, weights.group_size,
+                     weights.symmetric, weights.smooth, weights.double_quantization, quoted(weights.scale_type), weights.damping);
+}
+
+}  // namespace
+
 std::string to_toml(const Recipe& recipe) {
   std::string out;
   out += fmt::format("method = {}\ntarget = {}\nform = {}\nobserver = {}\npercentile = {}\nper_channel = {}\n",
@@ -165,6 +207,8 @@ std::string to_toml(const Recipe& recipe) {
   if (recipe.activation_type) out += fmt::format("activation_type = \"{}\"\n", to_string(*recipe.activation_type));
   out += fmt::format("keep_io_float = {}\nreduce_range = {}\nbias_correction = {}\ncompress_weights = {}\nsamples = {}\nseed = {}\n",
                      recipe.keep_io_float, recipe.reduce_range, recipe.bias_correction, recipe.compress_weights, recipe.samples, recipe.seed);
+  out += weights_to_toml(recipe.weights);
+  if (recipe.context != 0) out += fmt::format("context = {}\n", recipe.context);
   if (!recipe.preprocess.empty()) out += fmt::format("preprocess = {}\n", quoted(recipe.preprocess));
   for (const Rule& rule : recipe.rules) {
     out += fmt::format("\n[[rule]]\nname = {}\nop_type = {}\n", quoted(rule.name_pattern), quoted(rule.op_type));
@@ -173,6 +217,10 @@ std::string to_toml(const Recipe& recipe) {
     if (rule.symmetric_activations) out += fmt::format("symmetric_activations = {}\n", *rule.symmetric_activations);
     if (rule.activation_type) out += fmt::format("activation_type = \"{}\"\n", to_string(*rule.activation_type));
     if (rule.observer) out += fmt::format("observer = {}\n", quoted(*rule.observer));
+    if (rule.method) out += fmt::format("method = {}\n", quoted(*rule.method));
+    if (rule.bits) out += fmt::format("bits = {}\n", *rule.bits);
+    if (rule.group_size) out += fmt::format("group_size = {}\n", *rule.group_size);
+    if (rule.symmetric_weights) out += fmt::format("symmetric_weights = {}\n", *rule.symmetric_weights);
   }
   return out;
 }

@@ -20,6 +20,21 @@ struct Rule {
   std::optional<bool> symmetric_activations;
   std::optional<DType> activation_type;
   std::optional<std::string> observer;
+  std::optional<std::string> method;          // language models: of these Linears
+  std::optional<std::uint64_t> bits, group_size;
+  std::optional<bool> symmetric_weights;
+};
+
+// Weights of few bits (weight-only, GPTQ, AWQ, NF4, …).
+struct WeightRecipe {
+  std::uint64_t bits = 4;
+  std::uint64_t group_size = 128;             // columns that share a scale; 0: all of a row
+  bool symmetric = false;
+  bool smooth = false;                        // scale the inputs as AWQ does before codes are chosen
+  bool double_quantization = true;            // nf4, fp4
+  std::string scale_type = "auto";            // f16 | bf16 | f32; auto: what the written format expects
+  double damping = 0.01;                      // GPTQ: of the mean of the Hessian's diagonal
+  bool operator==(const WeightRecipe&) const = default;
 };
 
 struct Recipe {
@@ -35,7 +50,9 @@ struct Recipe {
   bool reduce_range = false;                  // 7-bit weights: x86 without VNNI saturates u8 x s8 sums at 16 bits
   bool bias_correction = true;                // static: biases take back the mean shift that rounded weights cause
   bool compress_weights = false;              // dynamic: layers without an integer form keep their weights as s8 all the same
-  std::uint64_t samples = 0;                  // calibration size, 0: all
+  WeightRecipe weights;
+  std::uint64_t samples = 0;                  // calibration size, 0: all (language models: 128 sequences)
+  std::uint64_t context = 0;                  // language models: tokens of a sequence, 0: 2048 or the model's maximum
   std::uint64_t seed = 0;
   std::string preprocess;                     // as given to the data set
   std::vector<Rule> rules;

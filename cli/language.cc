@@ -1,0 +1,144 @@
+#include "language.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "narrow/json.h"
+#include "narrow/text.h"
+#include "progress.h"
+#include "table.h"
+
+namespace narrow::cli {
+namespace {
+
+constexpr std::size_t kWorstShown = 5;
+
+std::string percent(double fraction) { return fmt::format("{:.3f} %", 100 * fraction); }
+
+void print_linears(const LanguageQuantization& q) {
+  std::size_t quantized = 0, kept = 0, fell_back = 0;
+  for (const LinearReport& linear : q.linears) {
+    if (linear.method.empty()) ++kept;
+    else ++quantized;
+    if (linear.fell_back) ++fell_back;
+  }
+  print(fmt::format("linears   {} quantized{}{}\n", quantized, kept == 0 ? "" : fmt::format(", {} kept", kept),
+                    fell_back == 0 ? "" : fmt::format(", {} fell back to plain rounding, which did better there", fell_back)));
+  std::vector<const LinearReport*> worst;
+  for (const LinearReport& linear : q.linears) {
+    if (!linear.method.empty()) worst.push_back(&linear);
+  }
+  std::stable_sort(worst.begin(), worst.end(), [](const auto* a, const auto* b) { return a->error > b->error; });
+  worst.resize(std::min(worst.size(), kWorstShown));
+  Table table({"worst linears", ">bits", ">error", ">of rounding", ""});
+  for (const LinearReport* linear : worst) table.add({linear->name, std::to_string(linear->bits), percent(linear->error), percent(linear->rounding_error), linear->note});
+  if (!table.empty()) print(table.render());
+}
+
+}  // namespace
+
+void add_language_flags(Parser& parser, LanguageFlags& flags) {
+  CLI::App& app = parser.app();
+  flags.bits_given = app.add_option("--bits", flags.bits, "Language models: bits of a weight, 2, 3, 4 (default) or 8");
+  flags.group_given = app.add_option("--group-size", flags.group_size, "Language models: weights that share a scale (default: 128; 0: all of a row)");
+  app.add_option("--context", flags.context, "Language models: tokens of a calibration sequence (default: 2048, or the model's maximum)")->check(whole_number(1));
+  app.add_option("--format", flags.format, "Language models: what is written; see `narrow list language-formats`");
+  app.add_flag("--resume", flags.resume, "Language models: go on where an interrupted run stopped");
+}
+
+int quantize_language_command(const std::string& path, const std::string& output, LanguageQuantizeOptions options, const LanguageFlags& flags, const Common& common) {
+  const auto start = std::chrono::steady_clock::now();
+  if (flags.bits_given->count() != 0) options.bits = flags.bits;
+  if (flags.group_given->count() != 0) options.group_size = flags.group_size;
+  if (flags.context != 0) options.context = flags.context;
+  options.format = flags.format;
+  options.resume = flags.resume;
+  ProgressLine progress(common.quiet);
+  options.progress = progress.callback();
+  const auto model = LanguageModel::load(path);
+  if (!model.ok()) return fail(model.error());
+  const auto estimate = estimate_language(*model, options);
+  if (!estimate.ok()) return fail(estimate.error());
+  if (!common.quiet && !common.json) {
+    print(fmt::format("estimate  at most {} of memory, {:.2g} operations\n", human_bytes(estimate->memory_bytes), estimate->operations));
+    std::fflush(stdout);
+  }
+  const auto made = quantize_language(*model, output, options);
+  progress.finish();
+  if (!made.ok()) return fail(made.error());
+  if (common.json) {
+    print(to_json(*made));
+    return kOk;
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  print(fmt::format("written   {} in {:.2f} s\n", escape_controls(output), seconds));
+  print(fmt::format("method    {}, format {}\n", made->method, made->format));
+  if (made->calibration_tokens != 0) print(fmt::format("data      {} calibrated on\n", plural(made->calibration_tokens, "token")));
+  if (made->resumed_blocks != 0) print(fmt::format("resumed   {} from the run before\n", plural(made->resumed_blocks, "block")));
+  print(fmt::format("size      {} → {}: {:.2f}× smaller\n", human_bytes(made->bytes_before), human_bytes(made->bytes_after),
+                    static_cast<double>(made->bytes_before) / static_cast<double>(std::max<std::uint64_t>(1, made->bytes_after))));
+  print_linears(*made);
+  if (!common.quiet) print(fmt::format("next      measure what it cost: narrow evaluate {} --metric perplexity --data TEXT\n", escape_controls(output)));
+  return kOk;
+}
+
+int evaluate_language_command(const std::string& path, const DataFlags& data, std::uint64_t context, std::uint64_t stride, const Common& common) {
+  const auto model = LanguageModel::load(path);
+  if (!model.ok()) return fail(model.error());
+  ProgressLine progress(common.quiet);
+  PerplexityOptions options;
+  options.tokenizer = data.tokenizer;
+  options.context = context;
+  options.stride = stride;
+  options.windows = data.samples;
+  options.threads = common.threads;
+  options.progress = progress.callback();
+  const auto found = measure_perplexity(*model, data.path, options);
+  progress.finish();
+  if (!found.ok()) return fail(found.error());
+  if (common.json) {
+    print(to_json(*found));
+    return kOk;
+  }
+  Table table({"", ">"});
+  table.add({"perplexity", fmt::format("{:.4f}", found->perplexity)});
+  table.add({"context", std::to_string(found->context)});
+  table.add({"stride", std::to_string(found->stride)});
+  table.add({"windows", std::to_string(found->windows)});
+  table.add({"tokens predicted", std::to_string(found->predicted)});
+  print(table.render());
+  return kOk;
+}
+
+int inspect_language_command(const std::string& path, const Common& common) {
+  const auto model = LanguageModel::load(path);
+  if (!model.ok()) return fail(model.error());
+  const LanguageInfo info = model->info();
+  if (common.json) {
+    print(to_json(info));
+    return kOk;
+  }
+  print(fmt::format("{}: {}, {} parameters, {}\n", escape_controls(path), escape_controls(info.architecture), count_text(static_cast<double>(info.parameters)), human_bytes(info.size_bytes)));
+  print(fmt::format("{}, hidden {}, {} of {} keys, intermediate {}, vocabulary {}, {} positions\n\n", plural(static_cast<std::uint64_t>(info.layers), "layer"), info.hidden,
+                    plural(static_cast<std::uint64_t>(info.heads), "head"), info.key_heads, info.intermediate, info.vocabulary, info.positions));
+  Table table({"weights", ">tensors", ">size"});
+  for (const LanguageInfo::Kind& kind : info.kinds) table.add({kind.name, std::to_string(kind.tensors), human_bytes(kind.bytes)});
+  print(table.render());
+  return kOk;
+}
+
+int convert_language_command(const std::string& path, const std::string& output, const std::string& format, const Common& common) {
+  if (format.empty()) return fail(invalid_argument("--format is missing").hint("`narrow list language-formats` shows what can be written."));
+  const auto model = LanguageModel::load(path);
+  if (!model.ok()) return fail(model.error());
+  ProgressLine progress(common.quiet);
+  Status done = convert_language(*model, output, format, common.threads, progress.callback());
+  progress.finish();
+  if (!done.ok()) return fail(done.error());
+  if (!common.quiet && !common.json) print(fmt::format("{}: {}\n", escape_controls(output), format));
+  return kOk;
+}
+
+}  // namespace narrow::cli

@@ -1,0 +1,28 @@
+#include "language/exports/exports.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "base/text.h"
+
+namespace narrow::language {
+namespace {
+
+// The table.
+const ExportFormat* const kFormats[] = {&kCompressedTensorsExport, &kGptqExport, &kGptqV2Export, &kAwqExport, &kBitsandbytesExport, &kFloatExport, &kOnnxExport, &kOnnxQdqExport};
+
+}  // namespace
+
+std::span<const ExportFormat* const> export_formats() { return kFormats; }
+
+Result<const ExportFormat*> find_export_format(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const ExportFormat* format : kFormats) {
+    if (format->name == name) return format;
+    names.push_back(format->name);
+  }
+  return invalid_argument(fmt::format("there is no output format '{}' for language models{}", name, base::did_you_mean(name, names))).hint(fmt::format("Formats: {}.", fmt::join(names, ", ")));
+}
+
+}  // namespace narrow::language

@@ -1,0 +1,40 @@
+// The file formats that quantized language models are written in.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/thread_pool.h"
+#include "language/checkpoint.h"
+#include "narrow/progress.h"
+
+namespace narrow::language {
+
+struct ExportRequest {
+  const Checkpoint* model = nullptr;       // the model as it was opened: config.json, names, files beside it
+  const WeightSource* weights = nullptr;   // what is written
+  std::string path;                        // a folder that exists and is empty, or a file, as the format says
+  std::string recipe;                      // TOML, kept in the output's metadata
+  base::ThreadPool* pool = nullptr;
+  Progress progress;
+};
+
+struct ExportFormat {
+  std::string_view name;                   // "gptq"
+  std::string_view summary;
+  std::string_view extension;              // of the file; empty: a folder
+  encodings::ScaleType (*scale_type)(const Checkpoint& model) = nullptr;  // what scales should be rounded to
+  // Whether the format can hold such a weight. Errors: unsupported, with a hint.
+  Status (*check)(const MatrixForm& form) = nullptr;
+  Status (*write)(const ExportRequest& request) = nullptr;
+};
+
+std::span<const ExportFormat* const> export_formats();  // the table: exports.cc
+// Errors: invalid_argument, naming the nearest.
+Result<const ExportFormat*> find_export_format(std::string_view name);
+
+// One file a writer.
+extern const ExportFormat kGptqExport, kGptqV2Export, kAwqExport, kCompressedTensorsExport, kBitsandbytesExport, kFloatExport, kOnnxExport, kOnnxQdqExport;
+
+}  // namespace narrow::language

@@ -1,0 +1,210 @@
+// The formats that are a Hugging Face folder: gptq, awq, compressed-tensors, bitsandbytes, and float.
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+#include "language/exports/safetensors_folder.h"
+
+namespace narrow::language {
+namespace {
+
+using formats::TensorSpec;
+using formats::WeightShape;
+using formats::WeightTensor;
+using nlohmann::json;
+using Kind = MatrixForm::Kind;
+
+encodings::ScaleType f16_scales(const Checkpoint&) { return encodings::ScaleType::kF16; }
+encodings::ScaleType model_scales(const Checkpoint& model) {
+  switch (plain_type(model)) {
+    case DType::kF32: return encodings::ScaleType::kF32;
+    case DType::kBF16: return encodings::ScaleType::kBF16;
+    default: return encodings::ScaleType::kF16;
+  }
+}
+
+WeightShape shape_of(const MatrixForm& form) { return {form.rows, form.columns, form.bits, form.group_size, form.scale_type, form.symmetric, form.ordered}; }
+
+Error wrong_kind(std::string_view format, const MatrixForm& form) {
+  const bool codebook = form.kind == Kind::kCodebook;
+  return unsupported(fmt::format("the format {} cannot hold {} weights", format, codebook ? "NF4 or FP4" : "integer")).hint(codebook ? "Use --format bitsandbytes." : "Use --format compressed-tensors, gptq or awq.");
+}
+
+// ---- layouts of grouped matrices ----
+
+Status check_layout(const char* name, const MatrixForm& form) {
+  if (form.kind == Kind::kPlain) return {};
+  if (form.kind != Kind::kGrouped) return wrong_kind(name, form);
+  return formats::find_weight_layout(name)->check(shape_of(form));
+}
+
+Result<std::vector<TensorSpec>> layout_specs(const char* name, const std::string& module, const MatrixForm& form) {
+  Status fits = check_layout(name, form);
+  if (!fits.ok()) return std::move(fits).context(fmt::format("'{}'", module)).error();
+  std::vector<TensorSpec> specs = formats::find_weight_layout(name)->specs(shape_of(form));
+  for (TensorSpec& spec : specs) spec.name = module + "." + spec.name;
+  return specs;
+}
+
+Result<std::vector<WeightTensor>> layout_pack(const char* name, const StoredWeight& weight) {
+  return formats::find_weight_layout(name)->pack({*weight.grouped, weight.order}, nullptr);
+}
+
+// The settings that most of the weights have.
+MatrixForm usual_form(const std::vector<QuantizedName>& quantized) {
+  std::map<std::tuple<int, std::int64_t, bool>, std::pair<int, const MatrixForm*>> counts;
+  for (const QuantizedName& name : quantized) {
+    auto& [count, form] = counts[{name.form.bits, name.form.group_size, name.form.symmetric}];
+    ++count;
+    form = &name.form;
+  }
+  const MatrixForm* best = &quantized.front().form;
+  int most = 0;
+  for (const auto& [key, entry] : counts) {
+    if (entry.first > most) std::tie(most, best) = entry;
+  }
+  return *best;
+}
+
+bool same_settings(const MatrixForm& a, const MatrixForm& b) { return a.bits == b.bits && a.group_size == b.group_size && a.symmetric == b.symmetric; }
+std::int64_t written_group(const MatrixForm& form) { return form.group_size >= form.columns ? -1 : form.group_size; }
+
+// A name as a regular expression that matches it alone.
+std::string exactly(const std::string& name) {
+  std::string pattern = "^";
+  for (const char c : name) {
+    if (c == '.') pattern += '\\';
+    pattern += c;
+  }
+  return pattern + "$";
+}
+
+// ---- gptq ----
+
+json gptq_config(const char* format, const std::vector<QuantizedName>& quantized, const std::vector<std::string>& kept) {
+  const MatrixForm usual = usual_form(quantized);
+  json dynamic = json::object();
+  bool ordered = false;
+  for (const QuantizedName& name : quantized) {
+    ordered = ordered || name.form.ordered;
+    if (!same_settings(name.form, usual)) dynamic["+:" + exactly(name.module)] = {{"bits", name.form.bits}, {"group_size", written_group(name.form)}, {"sym", name.form.symmetric}};
+  }
+  for (const std::string& name : kept) {
+    if (name != "lm_head" && name != "embed_out") dynamic["-:" + exactly(name)] = json::object();
+  }
+  json config = {{"quant_method", "gptq"}, {"bits", usual.bits}, {"group_size", written_group(usual)}, {"desc_act", ordered}, {"sym", usual.symmetric}, {"lm_head", false},
+                 {"checkpoint_format", format}, {"pack_dtype", "int32"}, {"true_sequential", true}, {"static_groups", !ordered}, {"meta", {{"quantizer", json::array({"narrow"})}}}};
+  if (!dynamic.empty()) config["dynamic"] = std::move(dynamic);
+  return config;
+}
+
+constexpr FolderFormat kGptqFolder = {
+    [](const std::string& module, const MatrixForm& form, DType) { return layout_specs("gptq", module, form); },
+    [](const StoredWeight& weight, DType) { return layout_pack("gptq", weight); },
+    [](const std::vector<QuantizedName>& quantized, const std::vector<std::string>& kept) { return gptq_config("gptq", quantized, kept); }};
+
+constexpr FolderFormat kGptqV2Folder = {
+    [](const std::string& module, const MatrixForm& form, DType) { return layout_specs("gptq_v2", module, form); },
+    [](const StoredWeight& weight, DType) { return layout_pack("gptq_v2", weight); },
+    [](const std::vector<QuantizedName>& quantized, const std::vector<std::string>& kept) { return gptq_config("gptq_v2", quantized, kept); }};
+
+// ---- awq ----
+
+constexpr FolderFormat kAwqFolder = {
+    [](const std::string& module, const MatrixForm& form, DType) { return layout_specs("awq", module, form); },
+    [](const StoredWeight& weight, DType) { return layout_pack("awq", weight); },
+    [](const std::vector<QuantizedName>& quantized, const std::vector<std::string>& kept) -> json {
+      return {{"quant_method", "awq"}, {"version", "gemm"}, {"bits", 4}, {"group_size", usual_form(quantized).group_size}, {"zero_point", true},
+              {"modules_to_not_convert", kept.empty() ? json(nullptr) : json(kept)}};
+    }};
+
+// ---- compressed-tensors ----
+
+// int-quantized is for weights whose inputs are quantized too.
+const char* compressed_layout(const MatrixForm&) { return "pack-quantized"; }
+
+json compressed_config(const std::vector<QuantizedName>& quantized, const std::vector<std::string>& kept) {
+  const MatrixForm usual = usual_form(quantized);
+  std::vector<std::pair<MatrixForm, std::vector<std::string>>> groups = {{usual, {"Linear"}}};
+  for (const QuantizedName& name : quantized) {
+    if (same_settings(name.form, usual)) continue;
+    auto group = std::find_if(groups.begin() + 1, groups.end(), [&](const auto& g) { return same_settings(g.first, name.form); });
+    if (group == groups.end()) group = groups.insert(groups.end(), {name.form, {}});
+    group->second.push_back(name.module);
+  }
+  json described = json::object();
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const auto& [form, targets] = groups[i];
+    const bool channel = form.group_size >= form.columns;
+    described[fmt::format("group_{}", i)] = {
+        {"targets", targets},
+        {"weights", {{"num_bits", form.bits}, {"type", "int"}, {"symmetric", form.symmetric}, {"strategy", channel ? "channel" : "group"}, {"group_size", channel ? json(nullptr) : json(form.group_size)},
+                     {"dynamic", false}, {"actorder", nullptr}, {"block_structure", nullptr}, {"observer", "minmax"}, {"observer_kwargs", json::object()}}},
+        {"input_activations", nullptr}, {"output_activations", nullptr}};
+  }
+  return {{"quant_method", "compressed-tensors"}, {"format", compressed_layout(usual)}, {"quantization_status", "compressed"}, {"config_groups", described},
+          {"ignore", kept}, {"kv_cache_scheme", nullptr}, {"global_compression_ratio", nullptr}};
+}
+
+Status check_compressed(const MatrixForm& form) { return check_layout(form.kind == Kind::kGrouped ? compressed_layout(form) : "pack-quantized", form); }
+
+constexpr FolderFormat kCompressedFolder = {
+    [](const std::string& module, const MatrixForm& form, DType) { return layout_specs(compressed_layout(form), module, form); },
+    [](const StoredWeight& weight, DType) { return layout_pack(compressed_layout(form_of(weight)), weight); }, compressed_config};
+
+// ---- bitsandbytes ----
+
+Status check_bitsandbytes(const MatrixForm& form) { return form.kind == Kind::kGrouped ? Status(wrong_kind("bitsandbytes", form)) : Status(); }
+
+constexpr FolderFormat kBitsandbytesFolder = {
+    [](const std::string& module, const MatrixForm& form, DType plain) -> Result<std::vector<TensorSpec>> {
+      if (form.kind == Kind::kGrouped) return wrong_kind("bitsandbytes", form);
+      std::vector<TensorSpec> specs = formats::bitsandbytes_specs(form.rows, form.columns, form.type, form.block, form.nested, plain);
+      for (TensorSpec& spec : specs) spec.name = module + "." + spec.name;
+      return specs;
+    },
+    [](const StoredWeight& weight, DType plain) { return formats::pack_bitsandbytes(*weight.codebook, plain); },
+    [](const std::vector<QuantizedName>& quantized, const std::vector<std::string>& kept) -> json {
+      const MatrixForm& form = quantized.front().form;
+      return {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}, {"load_in_8bit", false}, {"_load_in_4bit", true}, {"_load_in_8bit", false},
+              {"bnb_4bit_quant_type", form.type == encodings::CodebookMatrix::Type::kNf4 ? "nf4" : "fp4"}, {"bnb_4bit_use_double_quant", form.nested},
+              {"bnb_4bit_compute_dtype", "float32"}, {"bnb_4bit_quant_storage", "uint8"}, {"llm_int8_threshold", 6.0}, {"llm_int8_skip_modules", kept},
+              {"llm_int8_enable_fp32_cpu_offload", false}, {"llm_int8_has_fp16_weight", false}};
+    }};
+
+// ---- float ----
+
+// The weights that the codes stand for, for readers that know no quantization.
+constexpr FolderFormat kFloatFolder = {
+    [](const std::string& module, const MatrixForm& form, DType plain) -> Result<std::vector<TensorSpec>> { return std::vector<TensorSpec>{{module + ".weight", plain, {form.rows, form.columns}}}; },
+    [](const StoredWeight& weight, DType plain) -> Result<std::vector<WeightTensor>> {
+      NARROW_TRY(Tensor out, Tensor::create(plain, {weight.rows(), weight.columns()}));
+      std::vector<float> values(static_cast<std::size_t>(out.size()));
+      to_float_rows(weight, 0, weight.rows(), values.data());
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        if (plain == DType::kF16) out.mutable_data<base::Float16>()[i] = base::to_float16(values[i]);
+        else if (plain == DType::kBF16) out.mutable_data<base::BFloat16>()[i] = base::to_bfloat16(values[i]);
+        else out.mutable_data<float>()[i] = values[i];
+      }
+      return std::vector<WeightTensor>{{"weight", std::move(out)}};
+    },
+    [](const std::vector<QuantizedName>&, const std::vector<std::string>&) { return json(nullptr); }};
+
+}  // namespace
+
+const ExportFormat kGptqExport = {.name = "gptq", .summary = "GPTQ v1 safetensors: transformers, vLLM, SGLang, exllama", .scale_type = f16_scales,
+                                  .check = [](const MatrixForm& form) { return check_layout("gptq", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kGptqFolder); }};
+const ExportFormat kGptqV2Export = {.name = "gptq_v2", .summary = "GPTQ v2: the same with zero points as they are; GPTQModel, recent vLLM", .scale_type = f16_scales,
+                                    .check = [](const MatrixForm& form) { return check_layout("gptq_v2", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kGptqV2Folder); }};
+const ExportFormat kAwqExport = {.name = "awq", .summary = "AWQ GEMM safetensors: transformers, vLLM", .scale_type = f16_scales,
+                                 .check = [](const MatrixForm& form) { return check_layout("awq", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kAwqFolder); }};
+const ExportFormat kCompressedTensorsExport = {.name = "compressed-tensors", .summary = "compressed-tensors (pack-quantized, int-quantized): transformers, vLLM", .scale_type = model_scales,
+                                               .check = check_compressed, .write = [](const ExportRequest& r) { return write_folder(r, kCompressedFolder); }};
+const ExportFormat kBitsandbytesExport = {.name = "bitsandbytes", .summary = "bitsandbytes NF4 and FP4: transformers", .scale_type = f16_scales,
+                                          .check = check_bitsandbytes, .write = [](const ExportRequest& r) { return write_folder(r, kBitsandbytesFolder); }};
+const ExportFormat kFloatExport = {.name = "float", .summary = "a float checkpoint of the rounded weights, for readers that know no quantization", .scale_type = model_scales,
+                                   .check = [](const MatrixForm&) { return Status(); }, .write = [](const ExportRequest& r) { return write_folder(r, kFloatFolder); }};
+
+}  // namespace narrow::language

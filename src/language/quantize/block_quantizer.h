@@ -1,0 +1,44 @@
+// Quantizes the Linears of one block, level by level, on what the block reads in the float model and in the model so far.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "language/quantize/block_pass.h"
+#include "language/quantize/overlay.h"
+#include "language/quantize/linear_quantizer.h"
+#include "language/quantize/plan.h"
+#include "quantizers/matrix/matrix.h"
+
+namespace narrow::language {
+
+// What came of one block.
+struct BlockResult {
+  std::map<std::string, StoredWeight> matrices;  // quantized ones, and float ones that were scaled
+  std::map<std::string, Tensor> tensors;         // norms and biases that were scaled, f32
+  std::vector<LinearOutcome> linears;
+};
+
+class BlockQuantizer {
+ public:
+  BlockQuantizer(const Spec& spec, const quantizers::Recipe& recipe, base::ThreadPool& pool) : spec_(spec), recipe_(recipe), pool_(pool) {}
+
+  // `float_states` and `states` hold what the block reads, in the float model and in the quantized one; both are moved on to
+  // what it gives. Errors: invalid_argument (NaN in a weight, naming it), and what running reports.
+  Result<BlockResult> quantize(std::int64_t layer, std::shared_ptr<const WeightSource> weights, HiddenStates& float_states, HiddenStates& states);
+
+ private:
+  Status smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, BlockPass& pass, OverlayWeights& scaled);
+
+  const Spec& spec_;
+  const quantizers::Recipe& recipe_;
+  base::ThreadPool& pool_;
+};
+
+// Moves `states` through a block that is quantized already.
+Status advance(const Spec& spec, std::int64_t layer, const WeightSource& weights, HiddenStates& states, int threads);
+
+}  // namespace narrow::language

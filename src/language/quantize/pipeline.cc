@@ -1,0 +1,216 @@
+#include "language/quantize/pipeline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "language/exports/exports.h"
+#include "language/quantize/journal.h"
+#include "language/quantize/quantized_weights.h"
+
+namespace narrow::language {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::uint64_t size_of(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return fs::exists(path, error) ? fs::file_size(path, error) : 0;
+  std::uint64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(path, error)) {
+    if (entry.is_regular_file(error) && entry.path().extension() == ".safetensors") bytes += entry.file_size(error);
+  }
+  return bytes;
+}
+
+bool needs_data(const quantizers::Recipe& recipe) {
+  const auto wants = [](const std::string& name) {
+    const auto method = find_language_method(name);
+    return method.ok() && (*method)->needs_data;
+  };
+  return recipe.weights.smooth || wants(recipe.method) || std::any_of(recipe.rules.begin(), recipe.rules.end(), [&](const quantizers::Rule& rule) { return rule.method && wants(*rule.method); });
+}
+
+// FNV-1a: tells calibration data apart, no more.
+std::uint64_t fingerprint(const std::vector<std::vector<std::int64_t>>& sequences) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const auto& sequence : sequences) {
+    for (const std::int64_t token : sequence) hash = (hash ^ static_cast<std::uint64_t>(token)) * 0x100000001b3u;
+  }
+  return hash;
+}
+
+// Everything that a block's result depends on.
+std::string describe_job(const LanguageJob& job, const quantizers::Recipe& recipe) {
+  std::string text = fmt::format("# narrow: the run that these blocks belong to\n# model {}\n", job.model->path);
+  std::error_code error;
+  for (const std::string& file : job.model->files) {
+    text += fmt::format("# file {} {} {}\n", file, fs::file_size(file, error), fs::last_write_time(file, error).time_since_epoch().count());
+  }
+  text += fmt::format("# calibration {} sequences {:016x}\n", job.sequences.size(), fingerprint(job.sequences));
+  return text + quantizers::to_toml(recipe);
+}
+
+std::string default_format(const quantizers::Recipe& recipe) {
+  if (recipe.method == "nf4" || recipe.method == "fp4") return "bitsandbytes";
+  return "compressed-tensors";
+}
+
+Status check_forms(const LanguageJob& job, const quantizers::Recipe& recipe, const ExportFormat& format) {
+  for (std::int64_t layer = 0; layer < job.model->spec.layers; ++layer) {
+    for (const LinearLevel& level : linears_of(job.model->spec, layer)) {
+      for (const LinearGroup& group : level) {
+        for (const std::string& name : group) {
+          NARROW_TRY(const MatrixForm stored, job.model->weights->form(name));
+          if (stored.quantized()) {
+            return invalid_argument(fmt::format("the model is quantized already: '{}'", name)).hint("Quantize the float model it was made from, or turn it into floats first: narrow convert --format float.");
+          }
+          NARROW_TRY(const MatrixForm form, planned_form(name, stored, recipe));
+          Status fits = format.check(form);
+          if (!fits.ok()) return std::move(fits).context(fmt::format("'{}'", name)).error();
+        }
+      }
+    }
+  }
+  return {};
+}
+
+// All blocks into the journal. Those that are there already are only run, which gives the next one the same inputs.
+Status fill_journal(const LanguageJob& job, const quantizers::Recipe& recipe, const Journal& journal, base::ThreadPool& pool, LanguageResult& result) {
+  const Spec& spec = job.model->spec;
+  BlockQuantizer quantizer(spec, recipe, pool);
+  NARROW_TRY(HiddenStates states, embed_sequences(spec, *job.model->weights, job.sequences, pool.threads()));
+  HiddenStates float_states = states;
+  for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
+    if (job.progress) job.progress("quantizing blocks", static_cast<std::size_t>(layer), static_cast<std::size_t>(spec.layers));
+    BlockResult block;
+    if (journal.has(layer)) {
+      NARROW_TRY(block, journal.read(layer));
+      ++result.resumed_blocks;
+      OverlayWeights made(job.model->weights);
+      for (auto& [name, weight] : block.matrices) made.set_matrix(name, weight);
+      for (auto& [name, tensor] : block.tensors) made.set_tensor(name, tensor);
+      NARROW_RETURN_IF_ERROR(advance(spec, layer, *job.model->weights, float_states, pool.threads()));
+      NARROW_RETURN_IF_ERROR(advance(spec, layer, made, states, pool.threads()));
+    } else {
+      NARROW_TRY(block, quantizer.quantize(layer, job.model->weights, float_states, states));
+      NARROW_RETURN_IF_ERROR(journal.write(layer, block));
+    }
+    for (LinearOutcome& outcome : block.linears) result.linears.push_back(std::move(outcome));
+    job.model->weights->release(layer_name(spec.names.o.substr(0, spec.names.o.find("{}") + 3), layer));
+  }
+  if (job.progress) job.progress("quantizing blocks", static_cast<std::size_t>(spec.layers), static_cast<std::size_t>(spec.layers));
+  return {};
+}
+
+// What the format writes goes to a path beside, which takes the final name when it is whole.
+Status write_out(const ExportFormat& format, const std::string& out, ExportRequest request) {
+  request.path = out;
+  if (!format.extension.empty()) return format.write(request);  // a file: written all or nothing
+  request.path = out + ".writing";
+  std::error_code error;
+  fs::remove_all(request.path, error);
+  fs::create_directories(request.path, error);
+  if (error) return io_error(fmt::format("cannot create the folder '{}': {}", request.path, error.message()));
+  Status written = format.write(request);
+  if (!written.ok()) {
+    fs::remove_all(request.path, error);
+    return written;
+  }
+  fs::remove(out, error);  // an empty folder
+  fs::rename(request.path, out, error);
+  if (error) return io_error(fmt::format("cannot rename '{}' to '{}': {}", request.path, out, error.message()));
+  return {};
+}
+
+Status check_output(const std::string& out, const ExportFormat& format) {
+  std::error_code error;
+  if (out.empty()) return invalid_argument("no output is named").hint("Give one with -o.");
+  if (format.extension.empty() && fs::exists(out, error) && !(fs::is_directory(out, error) && fs::is_empty(out, error))) {
+    return invalid_argument(fmt::format("'{}' exists already", out)).hint("Name a folder that does not exist, or an empty one.");
+  }
+  if (!format.extension.empty() && !out.ends_with(format.extension)) {
+    return invalid_argument(fmt::format("'{}' should end in {} for the format {}", out, format.extension, format.name));
+  }
+  const fs::path parent = fs::absolute(out, error).parent_path();
+  if (!fs::is_directory(parent, error)) return not_found(fmt::format("the folder '{}' does not exist", parent.string())).hint("Create it first.");
+  return {};
+}
+
+}  // namespace
+
+LanguageEstimate estimate(const LanguageJob& job) {
+  const Spec& spec = job.model->spec;
+  LanguageEstimate found;
+  std::uint64_t weights = 0, largest = 0, hessians = 0;
+  double per_token = 0, solving = 0;
+  for (const LinearLevel& level : linears_of(spec, 0)) {
+    for (const LinearGroup& group : level) {
+      for (const std::string& name : group) {
+        const auto form = job.model->weights->form(name);
+        if (!form.ok()) continue;
+        const auto n = static_cast<double>(form->rows), k = static_cast<double>(form->columns);
+        weights += static_cast<std::uint64_t>(n * k);
+        largest = std::max(largest, static_cast<std::uint64_t>(n * k));
+        hessians = std::max(hessians, static_cast<std::uint64_t>(k * k));
+        per_token += 2 * n * k;
+        solving += 2 * n * k * k;
+        if (name == group.front()) per_token += k * k;
+      }
+    }
+  }
+  const double tokens = job.sequences.empty() ? 0 : static_cast<double>(job.sequences.size() * job.sequences.front().size());
+  const auto layers = static_cast<double>(spec.layers);
+  if (tokens == 0) {
+    found.memory = (std::uint64_t{64} << 20) + largest * 6 * static_cast<std::uint64_t>(job.threads);
+    found.operations = layers * static_cast<double>(weights) * 20;
+    return found;
+  }
+  found.memory = (std::uint64_t{128} << 20) + weights * 5 + hessians * 12 + largest * 12 + static_cast<std::uint64_t>(tokens * static_cast<double>(spec.hidden) * 8);
+  found.operations = layers * (5 * tokens * per_token + solving);
+  return found;
+}
+
+Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
+  LanguageResult result;
+  quantizers::Recipe recipe = job.recipe;
+  NARROW_RETURN_IF_ERROR(check_recipe(recipe));
+  result.format = job.format.empty() ? default_format(recipe) : job.format;
+  NARROW_TRY(const ExportFormat* format, find_export_format(result.format));
+  NARROW_RETURN_IF_ERROR(check_output(job.out, *format));
+  if (recipe.weights.scale_type == "auto") {
+    const encodings::ScaleType type = format->scale_type(*job.model);
+    recipe.weights.scale_type = type == encodings::ScaleType::kF32 ? "f32" : type == encodings::ScaleType::kBF16 ? "bf16" : "f16";
+  }
+  NARROW_RETURN_IF_ERROR(check_forms(job, recipe, *format));
+  result.recipe = quantizers::to_toml(recipe);
+  result.bytes_before = 0;
+  for (const std::string& file : job.model->files) result.bytes_before += size_of(file);
+
+  base::ThreadPool pool(std::max(1, job.threads));
+  if (!needs_data(recipe)) {
+    const LazyWeights weights(job.model->weights, job.model->spec, recipe);
+    NARROW_RETURN_IF_ERROR(write_out(*format, job.out, {job.model, &weights, "", result.recipe, &pool, job.progress}));
+    result.linears = weights.outcomes();
+  } else {
+    if (job.sequences.empty()) return invalid_argument(fmt::format("method '{}' needs calibration text", recipe.method)).hint("Give some with --data, or use a method that needs none: rounding, hqq, nf4.");
+    const std::string folder = job.out + ".partial";
+    NARROW_TRY(const Journal journal, Journal::open(folder, describe_job(job, recipe), job.resume));
+    NARROW_RETURN_IF_ERROR(fill_journal(job, recipe, journal, pool, result));
+    const JournalWeights weights(job.model->weights, job.model->spec, journal);
+    NARROW_RETURN_IF_ERROR(write_out(*format, job.out, {job.model, &weights, "", result.recipe, &pool, job.progress}));
+    journal.remove();
+  }
+  result.bytes_after = size_of(job.out);
+  return result;
+}
+
+Status convert_checkpoint(const ConvertJob& job) {
+  NARROW_TRY(const ExportFormat* format, find_export_format(job.format));
+  NARROW_RETURN_IF_ERROR(check_output(job.out, *format));
+  base::ThreadPool pool(std::max(1, job.threads));
+  return write_out(*format, job.out, {job.model, job.model->weights.get(), "", "", &pool, job.progress});
+}
+
+}  // namespace narrow::language

@@ -1,0 +1,82 @@
+#include "language/quantize/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/text.h"
+
+namespace narrow::language {
+namespace {
+
+// The table.
+constexpr LanguageMethod kMethods[] = {
+    {.name = "rounding", .summary = "round to nearest, each group's range the one of least squared error; needs no data", .codes = "rounding"},
+    {.name = "hqq", .summary = "half-quadratic: ranges that leave few large errors; needs no data", .codes = "hqq"},
+    {.name = "gptq", .summary = "codes chosen column by column, later ones making good for earlier ones' errors", .needs_data = true, .codes = "gptq"},
+    {.name = "awq", .summary = "inputs scaled so that channels that matter are rounded finely", .needs_data = true, .smooths = true, .codes = "rounding"},
+    {.name = "awq-gptq", .summary = "AWQ's scales, then GPTQ's codes", .needs_data = true, .smooths = true, .codes = "gptq"},
+    {.name = "nf4", .summary = "4-bit normal float (QLoRA), absmax quantized again; needs no data", .codes = "nf4"},
+    {.name = "fp4", .summary = "4-bit float of bitsandbytes; needs no data", .codes = "fp4"},
+};
+
+Status check(const LinearPlan& plan, std::string_view where) {
+  NARROW_TRY([[maybe_unused]] const LanguageMethod* method, find_language_method(plan.method));
+  if (plan.bits != 2 && plan.bits != 3 && plan.bits != 4 && plan.bits != 8) return invalid_argument(fmt::format("{}: bits is {}, expected 2, 3, 4 or 8", where, plan.bits));
+  if (plan.group_size != 0 && (plan.group_size < 8 || plan.group_size > (1 << 20))) {
+    return invalid_argument(fmt::format("{}: group_size is {}, expected 0 (all of a row) or from 8 on", where, plan.group_size));
+  }
+  return {};
+}
+
+LinearPlan defaults(const quantizers::Recipe& recipe) {
+  return {true, recipe.method, static_cast<int>(std::min<std::uint64_t>(recipe.weights.bits, 99)), static_cast<std::int64_t>(recipe.weights.group_size), recipe.weights.symmetric};
+}
+
+void apply(const quantizers::Rule& rule, LinearPlan& plan) {
+  if (rule.quantize) plan.quantize = *rule.quantize;
+  if (rule.method) plan.method = *rule.method;
+  if (rule.bits) plan.bits = static_cast<int>(std::min<std::uint64_t>(*rule.bits, 99));
+  if (rule.group_size) plan.group_size = static_cast<std::int64_t>(*rule.group_size);
+  if (rule.symmetric_weights) plan.symmetric = *rule.symmetric_weights;
+}
+
+}  // namespace
+
+std::span<const LanguageMethod> language_methods() { return kMethods; }
+
+Result<const LanguageMethod*> find_language_method(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const LanguageMethod& method : kMethods) {
+    if (method.name == name) return &method;
+    names.push_back(method.name);
+  }
+  return invalid_argument(fmt::format("there is no method '{}' for language models{}", name, base::did_you_mean(name, names))).hint(fmt::format("Methods: {}.", fmt::join(names, ", ")));
+}
+
+LinearPlan plan_of(const quantizers::Recipe& recipe, std::string_view linear) {
+  LinearPlan plan = defaults(recipe);
+  for (const quantizers::Rule& rule : recipe.rules) {
+    if (base::glob_match(rule.name_pattern, linear) && base::glob_match(rule.op_type, "Linear")) apply(rule, plan);
+  }
+  return plan;
+}
+
+Status check_recipe(const quantizers::Recipe& recipe) {
+  NARROW_RETURN_IF_ERROR(check(defaults(recipe), "the recipe"));
+  for (std::size_t i = 0; i < recipe.rules.size(); ++i) {
+    LinearPlan plan = defaults(recipe);
+    apply(recipe.rules[i], plan);
+    NARROW_RETURN_IF_ERROR(check(plan, fmt::format("rule {} ('{}')", i + 1, recipe.rules[i].name_pattern)));
+  }
+  return {};
+}
+
+encodings::ScaleType scale_type_of(const quantizers::Recipe& recipe) {
+  // "auto" is settled before work starts, by what is written.
+  if (recipe.weights.scale_type == "f32") return encodings::ScaleType::kF32;
+  return recipe.weights.scale_type == "bf16" ? encodings::ScaleType::kBF16 : encodings::ScaleType::kF16;
+}
+
+}  // namespace narrow::language
