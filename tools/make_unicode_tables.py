@@ -4,8 +4,8 @@
     python3 tools/make_unicode_tables.py > src/tokenizers/unicode_tables.cc
 
 Token ids must equal those of the `tokenizers` library, and that library takes its properties from several editions of
-Unicode: categories from 8.0, decompositions and combining classes from 9.0, lower case and numbers from 17.0, the categories in
-patterns from 16.0. Characters that came later are left out of the first two; the editions of characters come from perl
+Unicode: categories from 8.0, decompositions and combining classes from 9.0, lower case and numbers from 17.0, the
+categories in patterns and the characters of words from 16.0, marks from 9.0. Characters that came later are left out of the first two; the editions of characters come from perl
 (5.30 or newer), everything else from Python (3.11, Unicode 14) and the lists of what came later below.
 """
 import subprocess
@@ -25,6 +25,9 @@ UNICODE_9 = perl_set(r"\p{Present_In: 9.0}")
 
 # Categories that later editions changed, as Unicode 8.0 had them.
 CATEGORIES_8 = {0x166D: "Po", 0x1734: "Mn", 0x1885: "Lo", 0x1886: "Lo", 0xA9BD: "Mc", 0x111C9: "Po"}
+
+# The same for marks in Unicode 9.0.
+MARKS_9 = {0x1CF2: True, 0x1CF3: True, 0x111C9: False}
 
 # Lower case of characters newer than Python's table: first, last, step, distance.
 LOWER_17 = [(0x1C89, 0x1C89, 1, 1), (0xA7CB, 0xA7CB, 1, 0x264 - 0xA7CB), (0xA7CC, 0xA7CC, 1, 1), (0xA7CE, 0xA7CE, 1, 1),
@@ -169,7 +172,9 @@ def main():
                        ("kMarkNonspacing", lambda c: category(c) == "Mn"),
                        ("kPunctuation", lambda c: category(c)[0] == "P")):
         print_table(f"const Range {name}[]", [f"{{{a:#x}, {b:#x}}}" for a, b in ranges(keep)])
-    words = perl_set(r"\w")
+    marks = {c for c in UNICODE_9 if MARKS_9.get(c, unicodedata.category(chr(c))[0] == "M")}
+    print_table("const Range kMark[]", [f"{{{a:#x}, {b:#x}}}" for a, b in ranges(lambda c: c in marks)])
+    words = perl_set(r"\w") | {c for c, name in LATER.items() if name[0] in "LM" or name in ("Nd", "Nl", "Pc")}
     print_table("const Range kNumber[]", [f"{{{a:#x}, {b:#x}}}" for a, b in ranges(is_number)])
     print_table("const Range kWord[]", [f"{{{a:#x}, {b:#x}}}" for a, b in ranges(lambda c: c in words)])
     print_table("const ClassRange kCombiningClass[]", [f"{{{a:#x}, {b:#x}, {k}}}" for a, b, k in class_ranges()])
@@ -188,7 +193,7 @@ def main():
     print_table("const Composition kCompositions[]", [f"{{{a:#x}, {b:#x}, {c:#x}}}" for a, b, c in sorted(compositions())])
     print_table("const CategoryRange kLaterCategories[]", [f"{{{a:#x}, {b:#x}, \"{k}\"}}" for a, b, k in later_categories()])
     print_table("const LowerRun kLower[]", [f"{{{a:#x}, {b:#x}, {s}, {d}}}" for a, b, s, d in lower_runs()])
-    for name in ("kOther", "kMarkNonspacing", "kPunctuation", "kNumber", "kWord", "kCombiningClass", "kDecompositions",
+    for name in ("kOther", "kMark", "kMarkNonspacing", "kPunctuation", "kNumber", "kWord", "kCombiningClass", "kDecompositions",
                  "kCompatibilityDecompositions", "kCompositions", "kLaterCategories", "kLower"):
         print(f"const std::size_t {name}Count = std::size({name});")
     print("\n}  // namespace narrow::tokenizers::tables")

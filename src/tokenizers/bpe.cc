@@ -89,6 +89,11 @@ class Bpe final : public Model {
     if (options_.unknown) unknown_ = this->vocabulary().id_of(*options_.unknown);
     for (int byte = 0; byte < 256; ++byte) bytes_[static_cast<std::size_t>(byte)] = this->vocabulary().id_of(fmt::format("<0x{:02X}>", byte));
     plain_ = options_.prefix.empty() && options_.suffix.empty();
+    joins_across_words_ = !plain_ || options_.ignore_merges || !this->vocabulary().id_of(kMetaspace);
+    merges_.each([&](std::uint32_t merged) {
+      const auto token = this->vocabulary().token_of(merged);
+      joins_across_words_ = joins_across_words_ || !token || has_inner_space(*token);
+    });
   }
 
   Status tokenize(std::string_view word, std::vector<std::int64_t>& ids) const override {
@@ -104,6 +109,8 @@ class Bpe final : public Model {
     ids.insert(ids.end(), symbols.begin(), symbols.end());
     return {};
   }
+
+  bool joins_across_words() const override { return joins_across_words_; }
 
  private:
   // The ids of single characters.
@@ -149,6 +156,7 @@ class Bpe final : public Model {
   std::optional<std::int64_t> unknown_;
   std::array<std::optional<std::int64_t>, 256> bytes_;
   bool plain_ = true;  // no prefix or suffix
+  bool joins_across_words_ = true;
 };
 
 // "a b" or ["a", "b"]
@@ -175,7 +183,7 @@ std::size_t MergeTable::slot_of(std::uint64_t pair) const {
   std::uint64_t hash = pair * 0x9E3779B97F4A7C15u;
   hash ^= hash >> 32;
   std::size_t at = hash & mask;
-  while (slots_[at].pair != pair && slots_[at].pair != ~std::uint64_t{0}) at = (at + 1) & mask;
+  while (slots_[at].pair != pair && slots_[at].pair != kFree) at = (at + 1) & mask;
   return at;
 }
 

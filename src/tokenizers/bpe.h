@@ -35,10 +35,18 @@ class MergeTable {
   // Of equal pairs the last counts. No more than `count` different pairs may be added.
   void add(std::uint32_t left, std::uint32_t right, Merge merge);
   const Merge* find(std::uint32_t left, std::uint32_t right) const;
+  // Calls visit(what they become) for each pair.
+  template <typename Visit>
+  void each(const Visit& visit) const {
+    for (const Slot& slot : slots_) {
+      if (slot.pair != kFree) visit(slot.merge.merged);
+    }
+  }
 
  private:
+  static constexpr std::uint64_t kFree = ~std::uint64_t{0};
   struct Slot {
-    std::uint64_t pair = ~std::uint64_t{0};
+    std::uint64_t pair = kFree;
     Merge merge;
   };
   std::size_t slot_of(std::uint64_t pair) const;

@@ -79,18 +79,6 @@ void decode_byte_level(Tokens& tokens) {
   tokens.assign(1, encode_utf8(decode_utf8(bytes)));
 }
 
-// The byte of "<0x41>".
-std::optional<char> byte_of(std::string_view token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
-  int value = 0;
-  for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-    if (digit < 0) return std::nullopt;
-    value = value * 16 + digit;
-  }
-  return static_cast<char>(value);
-}
-
 bool is_utf8(std::string_view bytes) { return encode_utf8(decode_utf8(bytes)) == bytes; }
 
 // Byte tokens side by side become text, or as many U+FFFD when they are not UTF-8.
@@ -104,7 +92,7 @@ void decode_byte_fallback(Tokens& tokens) {
     bytes.clear();
   };
   for (std::string& token : tokens) {
-    if (const auto byte = byte_of(token)) {
+    if (const auto byte = byte_of_token(token)) {
       bytes.push_back(*byte);
       continue;
     }
@@ -308,15 +296,15 @@ Result<std::unique_ptr<const Decoder>> make_decoder(const Fields& file) {
 std::unique_ptr<const Decoder> byte_level_decoder() { return std::make_unique<Step>(decode_byte_level); }
 std::unique_ptr<const Decoder> wordpiece_decoder() { return std::make_unique<WordPiece>(); }
 
-std::unique_ptr<const Decoder> sentencepiece_decoder(std::size_t strip) {
-  std::vector<std::unique_ptr<const Decoder>> parts;
-  parts.push_back(std::make_unique<Replace>(Pattern::literal("\u2581"), " "));
-  parts.push_back(std::make_unique<Step>(decode_byte_fallback));
-  parts.push_back(std::make_unique<Step>(fuse));
-  auto last = std::make_unique<Strip>();
-  last->start = strip;
-  parts.push_back(std::move(last));
-  return std::make_unique<Sequence>(std::move(parts));
+std::optional<char> byte_of_token(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
+  int value = 0;
+  for (const char c : token.substr(3, 2)) {
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (digit < 0) return std::nullopt;
+    value = value * 16 + digit;
+  }
+  return static_cast<char>(value);
 }
 
 }  // namespace narrow::tokenizers

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tokenizers/parts.h"
@@ -26,7 +28,8 @@ Result<std::unique_ptr<const Decoder>> make_decoder(const Fields& file);
 // For vocabularies in other files than tokenizer.json.
 std::unique_ptr<const Decoder> byte_level_decoder();
 std::unique_ptr<const Decoder> wordpiece_decoder();
-// U+2581 becomes a blank, <0x41> a byte; `strip` blanks less before the text.
-std::unique_ptr<const Decoder> sentencepiece_decoder(std::size_t strip);
+
+// The byte of "<0x41>".
+std::optional<char> byte_of_token(std::string_view token);
 
 }  // namespace narrow::tokenizers

@@ -164,9 +164,18 @@ class Precompiled final : public Normalizer {
       each_character(text);
     } else {
       NARROW_TRY(const std::vector<Pattern::Match> clusters, cluster_.matches(text));
-      for (const Pattern::Match& cluster : clusters) {
-        const auto characters = std::u32string_view(text).substr(cluster.begin, cluster.end - cluster.begin);
+      const auto take = [&](std::size_t begin, std::size_t end) {
+        const auto characters = std::u32string_view(text).substr(begin, end - begin);
         if (characters.size() == 1 || !replaced(characters)) each_character(characters);
+      };
+      for (Pattern::Match cluster : clusters) {
+        // PCRE2 10.42 lets a pictograph join a mark before it.
+        for (std::size_t i = cluster.begin + 1; i < cluster.end; ++i) {
+          if (!is_mark(text[i - 1]) || continues_cluster(text[i])) continue;
+          take(cluster.begin, i);
+          cluster.begin = i;
+        }
+        take(cluster.begin, cluster.end);
       }
     }
     text = decode_utf8(out);
@@ -174,6 +183,10 @@ class Precompiled final : public Normalizer {
   }
 
  private:
+  static bool continues_cluster(char32_t c) {
+    return is_mark(c) || c == 0x200C || c == 0x200D || c == 0xFF9E || c == 0xFF9F || (c >= 0x1F3FB && c <= 0x1F3FF) || (c >= 0xE0020 && c <= 0xE007F);
+  }
+
   static constexpr std::size_t kLongCluster = 6;
   Charsmap map_;
   Pattern cluster_;
@@ -279,7 +292,7 @@ std::span<const NormalizerKind> normalizers() {
       {"NFD", [](const Fields&) { return step(decompose); }},
       {"NFKC", [](const Fields&) { return step(compose_compatible); }},
       {"NFKD", [](const Fields&) { return step(decompose_compatible); }},
-      {"StripAccents", [](const Fields&) { return step(strip_marks); }},
+      {"StripAccents", [](const Fields&) { return step([](std::u32string& text) { std::erase_if(text, is_mark); }); }},
       {"Strip", make_strip},
       {"Replace", make_replace},
       {"Prepend", make_prepend},
@@ -289,6 +302,8 @@ std::span<const NormalizerKind> normalizers() {
   };
   return kKinds;
 }
+
+std::unique_ptr<const Normalizer> bert_normalizer() { return std::make_unique<Bert>(); }
 
 Result<std::unique_ptr<const Normalizer>> make_normalizer(const Fields& file) {
   const auto fields = file.find("normalizer");

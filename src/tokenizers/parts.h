@@ -45,11 +45,18 @@ class Model {
   // does not have.
   virtual Status tokenize(std::string_view word, std::vector<std::int64_t>& ids) const = 0;
 
+  // False: a text may be cut before a U+2581 that follows another character, and the parts tokenized one by one.
+  virtual bool joins_across_words() const { return true; }
+
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:
   Vocabulary vocabulary_;
 };
+
+inline constexpr std::string_view kMetaspace = "\u2581";  // a blank, made visible
+// Whether U+2581 follows another character in it.
+bool has_inner_space(std::string_view token);
 
 // What stands around the tokens of one text, or of two.
 struct Template {
@@ -62,6 +69,14 @@ struct Template {
   std::vector<Piece> single, pair;
 
   static std::size_t special_tokens(const std::vector<Piece>& pieces);
+  // These before and after each text.
+  static Template around(std::optional<std::int64_t> before, std::optional<std::int64_t> after);
+};
+
+// Tokens with a role.
+struct SpecialIds {
+  std::optional<std::int64_t> bos, eos, unknown, pad;
+  bool add_bos = false, add_eos = false;  // whether encode() puts them around a text
 };
 
 template <typename Part>
@@ -84,8 +99,14 @@ Result<std::unique_ptr<const Normalizer>> make_normalizer(const Fields& file);
 Result<std::unique_ptr<const PreTokenizer>> make_pre_tokenizer(const Fields& file);
 Result<Template> make_post_processor(const Fields& file);
 
+// BERT's own, for vocabularies in other files than tokenizer.json: small letters without accents.
+std::unique_ptr<const Normalizer> bert_normalizer();
+std::unique_ptr<const PreTokenizer> bert_pre_tokenizer();
+
 // One file a model.
 Result<std::unique_ptr<const Model>> make_wordpiece(const Fields& model);
+Result<std::unique_ptr<const Model>> make_wordpiece(Vocabulary vocabulary, const std::string& prefix, const std::string& unknown,
+                                                    std::size_t max_characters, const std::string& where);
 Result<std::unique_ptr<const Model>> make_bpe(const Fields& model);
 Result<std::unique_ptr<const Model>> make_unigram(const Fields& model);
 

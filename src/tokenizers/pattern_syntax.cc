@@ -57,13 +57,20 @@ constexpr NamedSet kWordSet{"word", R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})", "L M N
 constexpr std::string_view kWordExtra = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
 // Names of \p{…} besides scripts, categories and what PCRE2 knows under the same name.
+// The marks that are alphabetic since Unicode 16, and the letters that are lower case.
+#define NARROW_ALPHABETIC                                                                                                        \
+  R"(\p{Alphabetic}\x{363}-\x{36f}\x{897}\x{c04}\x{cf3}\x{f82}-\x{f83}\x{1dd3}-\x{1de6}\x{10d69}\x{10efc}\x{11080}-\x{11081})" \
+  R"(\x{11241}\x{113b8}-\x{113c0}\x{113c2}\x{113c5}\x{113c7}-\x{113ca}\x{113cc}-\x{113cd}\x{11f00}-\x{11f01}\x{11f03})"        \
+  R"(\x{11f34}-\x{11f3a}\x{11f3e}-\x{11f40}\x{1611e}-\x{1612e}\x{1e08f})"
 constexpr NamedSet kProperties[] = {
-    {"alnum", R"(\p{Alphabetic}\p{Nd})", "L Nl Nd"}, {"alpha", R"(\p{Alphabetic})", "L Nl"}, {"blank", R"(\p{Zs}\t)", ""},
-    {"cntrl", R"(\p{Cc})", ""}, {"digit", R"(\p{Nd})", "Nd"}, {"lower", R"(\p{Lowercase})", "Ll"}, {"space", kSpace, ""},
+    {"alnum", NARROW_ALPHABETIC R"(\p{Nd})", "L Nl Nd"}, {"alpha", NARROW_ALPHABETIC, "L Nl"}, {"blank", R"(\p{Zs}\t)", ""},
+    {"cntrl", R"(\p{Cc})", ""}, {"digit", R"(\p{Nd})", "Nd"}, {"space", kSpace, ""},
+    {"lower", R"(\p{Lowercase}\x{10fc}\x{a7f2}-\x{a7f4}\x{ab69}\x{1e030}-\x{1e06d})", "Ll"},
     {"graph", R"(\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cf}\p{Co})", "L M N P S Cf"},
     {"print", R"(\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cf}\p{Co}\p{Zs})", "L M N P S Cf"}, {"upper", R"(\p{Uppercase})", "Lu"}, kWordSet, {"xdigit", "0-9A-Fa-f", ""}, {"ascii", R"(\x{0}-\x{7f})", ""},
     {"any", R"(\x{0}-\x{10ffff})", ""}, {"han", R"(\p{sc:Han}\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})", ""},
 };
+#undef NARROW_ALPHABETIC
 
 constexpr std::pair<std::string_view, std::string_view> kCategoryNames[] = {
     {"letter", "L"}, {"uppercaseletter", "Lu"}, {"lowercaseletter", "Ll"}, {"titlecaseletter", "Lt"}, {"modifierletter", "Lm"},

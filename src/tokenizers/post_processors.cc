@@ -80,11 +80,8 @@ Result<Template> make_roberta(const Fields& fields) {
   return result;
 }
 
-// Nothing but the texts.
-Template plain_template() { return {{{Kind::kFirst, 0, {}}}, {{Kind::kFirst, 0, {}}, {Kind::kSecond, 1, {}}}}; }
-
 // Takes blanks off the offsets of tokens, which nobody asks for here.
-Result<Template> make_byte_level(const Fields&) { return plain_template(); }
+Result<Template> make_byte_level(const Fields&) { return Template::around({}, {}); }
 
 Result<Template> make(const Fields& fields) {
   NARROW_TRY(const PostProcessorKind* kind, find_kind(post_processors(), fields, "post-processor"));
@@ -93,7 +90,7 @@ Result<Template> make(const Fields& fields) {
 
 Result<Template> make_sequence(const Fields& fields) {
   NARROW_TRY(const std::vector<Fields> items, fields.list("processors"));
-  Template result = plain_template();
+  Template result = Template::around({}, {});
   bool found = false;
   for (const Fields& item : items) {
     NARROW_TRY(const std::string type, item.text("type"));
@@ -114,6 +111,20 @@ std::size_t Template::special_tokens(const std::vector<Piece>& pieces) {
   return count;
 }
 
+Template Template::around(std::optional<std::int64_t> before, std::optional<std::int64_t> after) {
+  Template result;
+  for (auto* pieces : {&result.single, &result.pair}) {
+    for (const Kind kind : {Kind::kFirst, Kind::kSecond}) {
+      if (kind == Kind::kSecond && pieces == &result.single) continue;
+      const std::int64_t type_id = kind == Kind::kSecond ? 1 : 0;
+      if (before) pieces->push_back({Kind::kSpecial, type_id, {*before}});
+      pieces->push_back({kind, type_id, {}});
+      if (after) pieces->push_back({Kind::kSpecial, type_id, {*after}});
+    }
+  }
+  return result;
+}
+
 std::span<const PostProcessorKind> post_processors() {
   static constexpr PostProcessorKind kKinds[] = {
       {"TemplateProcessing", make_template},
@@ -127,7 +138,7 @@ std::span<const PostProcessorKind> post_processors() {
 
 Result<Template> make_post_processor(const Fields& file) {
   const auto fields = file.find("post_processor");
-  if (!fields) return plain_template();
+  if (!fields) return Template::around({}, {});
   return make(*fields);
 }
 

@@ -113,6 +113,20 @@ class Sequence final : public PreTokenizer {
   std::vector<std::unique_ptr<const PreTokenizer>> parts_;
 };
 
+// \w+|[^\w\s]+
+class WordsAndSymbols final : public PreTokenizer {
+ public:
+  Status split(const Words::Word& whole, Words& words) const override {
+    const std::u32string_view text = whole.text;
+    for (std::size_t begin = 0, end = 0; begin < text.size(); begin = end) {
+      const bool blank = is_white_space(text[begin]), word = is_word(text[begin]);
+      for (end = begin + 1; end < text.size() && is_white_space(text[end]) == blank && is_word(text[end]) == word;) ++end;
+      if (!blank) words.add(text.substr(begin, end - begin), whole.at_start && begin == 0);
+    }
+    return {};
+  }
+};
+
 // Words of so many characters.
 class FixedLength final : public PreTokenizer {
  public:
@@ -185,11 +199,6 @@ class ByteLevel final : public PreTokenizer {
 
 Made at_characters(AtCharacters::Is is, Behavior behavior) { return Made(std::make_unique<AtCharacters>(is, behavior)); }
 
-Made at_pattern(std::string_view pattern, Behavior behavior, bool invert, const Fields& fields) {
-  NARROW_TRY(Pattern compiled, Pattern::compile(pattern, fields.where()));
-  return Made(std::make_unique<AtPattern>(std::move(compiled), behavior, invert));
-}
-
 Result<Behavior> parse_behavior(const Fields& fields) {
   static constexpr std::pair<std::string_view, Behavior> kNames[] = {
       {"Removed", Behavior::kRemoved}, {"Isolated", Behavior::kIsolated}, {"MergedWithPrevious", Behavior::kMergedWithPrevious},
@@ -206,13 +215,6 @@ Made make_split(const Fields& fields) {
   NARROW_TRY(const Behavior behavior, parse_behavior(fields));
   NARROW_TRY(const bool invert, fields.flag_or("invert", false));
   return Made(std::make_unique<AtPattern>(std::move(pattern), behavior, invert));
-}
-
-Made make_bert(const Fields&) {
-  std::vector<std::unique_ptr<const PreTokenizer>> parts;
-  parts.push_back(std::make_unique<AtCharacters>(is_white_space, Behavior::kRemoved));
-  parts.push_back(std::make_unique<AtCharacters>(is_punctuation, Behavior::kIsolated));
-  return Made(std::make_unique<Sequence>(std::move(parts)));
 }
 
 Made make_byte_level(const Fields& fields) {
@@ -289,19 +291,26 @@ Made make_sequence(const Fields& fields) {
 
 std::span<const PreTokenizerKind> pre_tokenizers() {
   static constexpr PreTokenizerKind kKinds[] = {
-      {"BertPreTokenizer", make_bert},
+      {"BertPreTokenizer", [](const Fields&) { return Made(bert_pre_tokenizer()); }},
       {"ByteLevel", make_byte_level},
       {"Metaspace", make_metaspace},
       {"Sequence", make_sequence},
       {"Split", make_split},
       {"Digits", make_digits},
       {"Punctuation", make_punctuation},
-      {"Whitespace", [](const Fields& fields) { return at_pattern(R"([[:word:]]+|[^[:word:]\s]+)", Behavior::kRemoved, true, fields); }},
+      {"Whitespace", [](const Fields&) { return Made(std::make_unique<WordsAndSymbols>()); }},
       {"WhitespaceSplit", [](const Fields&) { return at_characters(is_white_space, Behavior::kRemoved); }},
       {"CharDelimiterSplit", make_delimiter},
       {"FixedLength", make_fixed_length},
   };
   return kKinds;
+}
+
+std::unique_ptr<const PreTokenizer> bert_pre_tokenizer() {
+  std::vector<std::unique_ptr<const PreTokenizer>> parts;
+  parts.push_back(std::make_unique<AtCharacters>(is_white_space, Behavior::kRemoved));
+  parts.push_back(std::make_unique<AtCharacters>(is_punctuation, Behavior::kIsolated));
+  return std::make_unique<Sequence>(std::move(parts));
 }
 
 Result<std::unique_ptr<const PreTokenizer>> make_pre_tokenizer(const Fields& file) {

@@ -75,8 +75,17 @@ void pad(Encoding& encoding, const Padding& padding) {
 
 }  // namespace
 
+bool has_inner_space(std::string_view token) {
+  std::size_t at = 0;
+  while (token.substr(at).starts_with(kMetaspace)) at += kMetaspace.size();
+  return token.find(kMetaspace, at) != token.npos;
+}
+
 Tokenizer::Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
-  for (std::size_t i = 0; i < parts_.added.size(); ++i) added_by_id_[parts_.added[i].id] = i;
+  for (std::size_t i = 0; i < parts_.added.size(); ++i) {
+    added_by_id_[parts_.added[i].id] = i;
+    if (parts_.added[i].special) special_.insert(parts_.added[i].content);
+  }
 }
 
 std::optional<std::string_view> Tokenizer::token_of(std::int64_t id) const {
@@ -93,8 +102,8 @@ std::optional<std::int64_t> Tokenizer::id_of(std::string_view token) const {
 }
 
 bool Tokenizer::is_special(std::int64_t id) const {
-  const auto added = added_by_id_.find(id);
-  return added != added_by_id_.end() && parts_.added[added->second].special;
+  const auto token = token_of(id);
+  return token && special_.contains(*token);  // by what it says: a vocabulary may hold it twice
 }
 
 std::size_t Tokenizer::id_count() const {
@@ -122,11 +131,26 @@ Status Tokenizer::append_tokens(const Words::Word& text, Scratch& scratch, Ids& 
   for (std::size_t i = 0; i < scratch.words.size(); ++i) {
     scratch.word.clear();
     for (const char32_t c : scratch.words[i].text) append_utf8(c, scratch.word);
-    if (scratch.cache != nullptr && scratch.cache->append(scratch.word, ids)) continue;
-    const std::size_t before = ids.size();
-    NARROW_RETURN_IF_ERROR(parts_.model->tokenize(scratch.word, ids));
-    if (scratch.cache != nullptr) scratch.cache->keep(scratch.word, std::span(ids).subspan(before));
+    std::string_view rest = scratch.word;
+    while (!parts_.model->joins_across_words()) {
+      // From here to the next blank that follows something else.
+      std::size_t end = 0;
+      while (rest.substr(end).starts_with(kMetaspace)) end += kMetaspace.size();
+      end = std::min(rest.find(kMetaspace, end), rest.size());
+      if (end == rest.size()) break;
+      NARROW_RETURN_IF_ERROR(append_word(rest.substr(0, end), scratch.cache, ids));
+      rest.remove_prefix(end);
+    }
+    NARROW_RETURN_IF_ERROR(append_word(rest, scratch.cache, ids));
   }
+  return {};
+}
+
+Status Tokenizer::append_word(std::string_view word, WordCache* cache, Ids& ids) const {
+  if (cache != nullptr && cache->append(word, ids)) return {};
+  const std::size_t before = ids.size();
+  NARROW_RETURN_IF_ERROR(parts_.model->tokenize(word, ids));
+  if (cache != nullptr) cache->keep(word, std::span(ids).subspan(before));
   return {};
 }
 
@@ -136,7 +160,7 @@ Result<Ids> Tokenizer::tokens_of(std::string_view text) const {
   // One caller at a time has the cache; who finds it taken does without.
   const std::unique_lock lock(cache_mutex_, std::try_to_lock);
   if (lock.owns_lock()) scratch.cache = &cache_;
-  const std::u32string whole = decode_utf8(text);
+  const std::u32string whole = parts_.bytewise ? decode_utf8_bytewise(text) : decode_utf8(text);
   for (const AddedTokens::Part& part : parts_.in_text.split(whole)) {
     if (part.id) {
       ids.push_back(*part.id);

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "narrow/result.h"
@@ -50,6 +51,8 @@ struct TokenizerParts {
   std::vector<AddedToken> added;
   AddedTokens in_text, in_normalized_text;
   Template frame;
+  SpecialIds special;
+  bool bytewise = false;                              // the normalizer takes what decode_utf8_bytewise() gives
   std::optional<Truncation> truncation;
   std::optional<Padding> padding;
 };
@@ -89,11 +92,13 @@ class Tokenizer {
     WordCache* cache = nullptr;
   };
   Result<std::vector<std::int64_t>> tokens_of(std::string_view text) const;
+  Status append_word(std::string_view word, WordCache* cache, std::vector<std::int64_t>& ids) const;
   Status append_tokens(const Words::Word& text, Scratch& scratch, std::vector<std::int64_t>& ids) const;
   Result<Encoding> finish(std::vector<std::int64_t> first, std::vector<std::int64_t>* second, const EncodeOptions& options) const;
 
   TokenizerParts parts_;
   std::unordered_map<std::int64_t, std::size_t> added_by_id_;  // index into parts_.added
+  std::unordered_set<std::string_view> special_;               // their contents
   mutable std::mutex cache_mutex_;
   mutable WordCache cache_;
 };
@@ -108,7 +113,16 @@ std::span<const TokenizerKind> tokenizer_kinds();  // the table: tokenizers.cc
 
 // `where` names the file in messages. Errors: corrupt; unsupported, naming the part that is not known.
 Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view json, const std::string& where);
+Result<TokenizerParts> parse_tokenizer_parts(std::string_view json, const std::string& where);
+Result<TokenizerParts> parse_tokenizer_parts(const Fields& file);
+
+// A tokenizer.json, a SentencePiece model (tokenizer.model), a GGUF file, llama2.c's tokenizer.bin, GPT-2's vocab.json with
+// merges.txt beside it, or a folder that holds one of them. Which tokens begin and end a text comes also from
+// tokenizer_config.json beside it. Errors: not_found, corrupt, unsupported.
 Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const std::string& path);
+
+// The file in `folder` that read_tokenizer() would take; nothing when there is none.
+std::optional<std::string> find_tokenizer(const std::string& folder);
 
 // The most tokens that the model takes, as tokenizer_config.json beside the tokenizer says, else kUsualMaxLength.
 inline constexpr std::size_t kUsualMaxLength = 512;

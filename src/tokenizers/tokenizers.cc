@@ -1,7 +1,5 @@
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "base/mapped_file.h"
 #include "tokenizers/part_kinds.h"
 #include "tokenizers/tokenizer.h"
 #include "tokenizers/unicode.h"
@@ -76,9 +74,7 @@ std::span<const TokenizerKind> tokenizer_kinds() {
   return kKinds;
 }
 
-Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view text, const std::string& where) {
-  NARROW_TRY(const nlohmann::json document, wire::parse_json(text, where));
-  const Fields file(document, where);
+Result<TokenizerParts> parse_tokenizer_parts(const Fields& file) {
   NARROW_TRY(const Fields model, file.object("model"));
   NARROW_TRY(const TokenizerKind* kind, find_model(model));
   TokenizerParts parts;
@@ -103,22 +99,17 @@ Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view text, 
   }
   parts.in_text = AddedTokens(std::move(raw));
   parts.in_normalized_text = AddedTokens(std::move(normalized));
+  return parts;
+}
+
+Result<TokenizerParts> parse_tokenizer_parts(std::string_view text, const std::string& where) {
+  NARROW_TRY(const nlohmann::json document, wire::parse_json(text, where));
+  return parse_tokenizer_parts(Fields(document, where));
+}
+
+Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(std::string_view text, const std::string& where) {
+  NARROW_TRY(TokenizerParts parts, parse_tokenizer_parts(text, where));
   return std::make_shared<const Tokenizer>(std::move(parts));
-}
-
-Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const std::string& path) {
-  NARROW_TRY(const auto file, base::MappedFile::open(path));
-  return parse_tokenizer({reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()}, path);
-}
-
-Result<std::size_t> read_max_length(const std::string& tokenizer_path) {
-  const std::string path = (std::filesystem::path(tokenizer_path).parent_path() / "tokenizer_config.json").string();
-  const auto file = base::MappedFile::open(path);
-  if (!file.ok()) return kUsualMaxLength;
-  NARROW_TRY(const nlohmann::json document, wire::parse_json({reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size()}, path));
-  // Written as 1e30 where there is no limit.
-  const auto length = Fields(document, path).whole_or("model_max_length", 0);
-  return length.ok() && *length != 0 ? static_cast<std::size_t>(*length) : kUsualMaxLength;
 }
 
 }  // namespace narrow::tokenizers

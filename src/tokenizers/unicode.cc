@@ -101,7 +101,9 @@ char32_t composed(char32_t first, char32_t second) {
 
 }  // namespace
 
-std::u32string decode_utf8(std::string_view text) {
+namespace {
+
+std::u32string decode(std::string_view text, bool bytewise) {
   std::u32string out;
   out.reserve(text.size());
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -123,10 +125,17 @@ std::u32string decode_utf8(std::string_view text) {
       high = 0xBF;
       ++got;
     }
-    out.push_back(more != 0 && got == more ? c : kReplacement);
+    const bool whole = more != 0 && got == more;
+    out.push_back(whole ? c : bytewise ? kMalformedByte : kReplacement);
+    if (!whole && bytewise) i -= static_cast<std::size_t>(got);
   }
   return out;
 }
+
+}  // namespace
+
+std::u32string decode_utf8(std::string_view text) { return decode(text, false); }
+std::u32string decode_utf8_bytewise(std::string_view text) { return decode(text, true); }
 
 void append_utf8(char32_t c, std::string& out) {
   const auto tail = [&](int shift) { out.push_back(static_cast<char>(0x80 | (c >> shift & 0x3F))); };
@@ -160,6 +169,7 @@ bool is_white_space(char32_t c) {
 }
 
 bool is_other(char32_t c) { return in_table(tables::kOther, tables::kOtherCount, c); }
+bool is_mark(char32_t c) { return in_table(tables::kMark, tables::kMarkCount, c); }
 bool is_mark_nonspacing(char32_t c) { return in_table(tables::kMarkNonspacing, tables::kMarkNonspacingCount, c); }
 bool is_number(char32_t c) { return in_table(tables::kNumber, tables::kNumberCount, c); }
 bool is_word(char32_t c) { return in_table(tables::kWord, tables::kWordCount, c); }

@@ -37,14 +37,14 @@ struct LowerRun {
   std::int32_t step, distance;
 };
 
-extern const Range kOther[], kMarkNonspacing[], kPunctuation[], kNumber[], kWord[];
+extern const Range kOther[], kMark[], kMarkNonspacing[], kPunctuation[], kNumber[], kWord[];
 extern const ClassRange kCombiningClass[];
 extern const Decomposition kDecompositions[], kCompatibilityDecompositions[];
 extern const char32_t kDecomposed[], kCompatibilityDecomposed[];
 extern const Composition kCompositions[];
 extern const CategoryRange kLaterCategories[];  // what PCRE2 does not know yet
 extern const LowerRun kLower[];
-extern const std::size_t kOtherCount, kMarkNonspacingCount, kPunctuationCount, kNumberCount, kWordCount,
+extern const std::size_t kOtherCount, kMarkCount, kMarkNonspacingCount, kPunctuationCount, kNumberCount, kWordCount,
     kCombiningClassCount, kDecompositionsCount, kCompatibilityDecompositionsCount, kCompositionsCount,
     kLaterCategoriesCount, kLowerCount;
 

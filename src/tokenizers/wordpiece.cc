@@ -42,6 +42,23 @@ class WordPiece final : public Model {
 
 }  // namespace
 
+Result<std::unique_ptr<const Model>> make_wordpiece(Vocabulary vocabulary, const std::string& prefix, const std::string& unknown,
+                                                    std::size_t max_characters, const std::string& where) {
+  Vocabulary::Tokens continuing;
+  for (const auto& [token, id] : vocabulary.tokens()) {
+    if (token.starts_with(prefix)) continuing.emplace_back(token.substr(prefix.size()), id);
+  }
+  const auto id = vocabulary.id_of(unknown);
+  if (!id) return corrupt(fmt::format("{}: the unknown token '{}' is not in the vocabulary", where, unknown));
+  PieceTable all(vocabulary.tokens());
+  auto made = std::make_unique<WordPiece>(std::move(vocabulary));
+  made->max_characters = max_characters;
+  made->all = std::move(all);
+  made->continuing = PieceTable(std::move(continuing));
+  made->unknown = *id;
+  return std::unique_ptr<const Model>(std::move(made));
+}
+
 Result<std::unique_ptr<const Model>> make_wordpiece(const Fields& model) {
   NARROW_TRY(const Fields vocab, model.object("vocab"));
   NARROW_TRY(Vocabulary vocabulary, Vocabulary::parse(vocab));
@@ -51,19 +68,7 @@ Result<std::unique_ptr<const Model>> make_wordpiece(const Fields& model) {
   if (max_characters > kMaxCharacters) {
     return unsupported(fmt::format("{}: words of {} characters, at most {} are spelled", model.where(), max_characters, kMaxCharacters));
   }
-  Vocabulary::Tokens continuing;
-  for (const auto& [token, id] : vocabulary.tokens()) {
-    if (token.starts_with(prefix)) continuing.emplace_back(token.substr(prefix.size()), id);
-  }
-  PieceTable all(vocabulary.tokens());
-  auto made = std::make_unique<WordPiece>(std::move(vocabulary));
-  made->max_characters = static_cast<std::size_t>(max_characters);
-  made->all = std::move(all);
-  made->continuing = PieceTable(std::move(continuing));
-  const auto id = made->vocabulary().id_of(unknown);
-  if (!id) return corrupt(fmt::format("{}: the unknown token '{}' is not in the vocabulary", model.where(), unknown));
-  made->unknown = *id;
-  return std::unique_ptr<const Model>(std::move(made));
+  return make_wordpiece(std::move(vocabulary), prefix, unknown, static_cast<std::size_t>(max_characters), model.where());
 }
 
 }  // namespace narrow::tokenizers

@@ -18,13 +18,13 @@ BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]"
           r"|\s+(?!\S)|\s")
 
-# Patterns that only the translation from Ruby's syntax gets right.
+# Patterns that only the translation from Ruby's syntax gets right. (\X and the emoji properties are those of Unicode 14.)
 PATTERNS = [r"\s", r"\S+", r"\d+", r"\w+", r"\W", r"\h+", r"\p{L}+", r"\P{L}", r"\p{^N}+", r"\p{Lu}\p{Ll}*", r"\p{M}",
             r"[[:punct:]]", r"\p{Punct}", r"[[:alpha:]&&[^a-m]]+", r"[a-z&&[^aeiou]]+", r"[^[:space:][:upper:]]+", r"\bt\w*",
             r"\Bo\B", r"[\p{Han}\p{Hiragana}\p{Katakana}]+", r"\p{Letter}\p{Decimal_Number}*", r"(?i)THE|q(?i)UICK|fox",
-            r"^.", r".$", r"(?m:a.)+", r"\x{4e00}|\u00e9|\x41", r"[\S\n]+", r"[^\S ]", r"o{1,2}+", r"a{,2}b", r"a{b", r"\R", r"\X",
+            r"^.", r".$", r"(?m:a.)+", r"\x{4e00}|\u00e9|\x41", r"[\S\n]+", r"[^\S ]", r"o{1,2}+", r"a{,2}b", r"a{b", r"\R",
             r"[]a]", r"[a\-z]", r"[\]\\]", r"(?<=t)h", r"(?<!t)h", r"(?:a|(b))(?:\1|c)?", r"x*", r"[^\P{L}]+", r"[[:^digit:]]+",
-            r"[\d\-x]", r"\p{Emoji}", r"\p{Cn}", r"\p{C}", r"[[:graph:]]+", r"[[:print:]]+", r"[[:lower:]]+", r"\p{Alnum}+",
+            r"[\d\-x]", r"\p{Cn}", r"\p{C}", r"[[:graph:]]+", r"[[:print:]]+", r"[[:lower:]]+", r"\p{Alnum}+",
             r"[[:word:]]+", GPT4O, BLOOM, CL100K, LLAMA3, QWEN2, *DEEPSEEK]
 
 NORMALIZERS = [normalizers.NFC(), normalizers.NFD(), normalizers.NFKC(), normalizers.NFKD(), normalizers.Lowercase(),
@@ -159,4 +159,5 @@ def added_tokens(lines):
     yield "added tokens, first word", spelling(lines, None, pre_tokenizers.Metaspace(prepend_scheme="first"), tokens)
     yield "added tokens, normalized", spelling(lines, normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()]),
                                                pre_tokenizers.Metaspace(prepend_scheme="first"), tokens)
+    tokens = [token for token in tokens if not token.lstrip]  # the peer panics where two of them want the same blanks
     yield "added tokens, stripped", spelling(lines, normalizers.Strip(), pre_tokenizers.Metaspace(prepend_scheme="first"), tokens)
