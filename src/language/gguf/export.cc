@@ -69,6 +69,7 @@ class Exporter {
         }
         NARROW_TRY(Shape shape, shape_of(piece, first));
         if (name.experts > 0) shape.insert(shape.begin(), name.experts);
+        if (name.one_row && shape.size() == 2 && shape[0] == 1) shape.erase(shape.begin());
         plans_.push_back({name.name + (bias ? ".bias" : ".weight"), gguf_tensor_type(*mixture_, spec_, name, shape, importance_given()), std::move(shape)});
         pieces_.push_back(std::move(piece));
       }

@@ -18,7 +18,7 @@ namespace {
 struct Place {
   std::string tensor;
   std::int64_t head = 0, expert = 0, experts = 0;
-  bool plus_one = false;
+  bool plus_one = false, one_row = false;
 };
 
 class GgufWeights final : public WeightSource {
@@ -33,6 +33,10 @@ class GgufWeights final : public WeightSource {
     if (at == places_.end()) return not_found(fmt::format("{}: no tensor stands for '{}'", file_.metadata().where, name));
     const Place& place = at->second;
     const formats::gguf::TensorEntry& entry = *file_.find(place.tensor);
+    if (place.one_row) {
+      NARROW_TRY(const Tensor row, file_.tensor(place.tensor));
+      return row.reshaped({1, row.size()});
+    }
     if (place.head == 0 && place.experts == 0 && !place.plus_one) return file_.tensor(place.tensor);
     if (place.experts > 0) return expert_of(entry, place);
     NARROW_TRY(const Tensor stored, file_.tensor(place.tensor));
@@ -98,7 +102,7 @@ Result<Checkpoint> open_gguf(const std::string& path, Result<Spec> (*parse_spec)
       for (std::int64_t expert = 0; expert < std::max<std::int64_t>(name.experts, 1); ++expert) {
         std::string full = layer_name(name.module, expert) + suffix;
         checkpoint.tensor_names.push_back(full);
-        places.emplace(std::move(full), Place{name.name + suffix, name.head, expert, name.experts, name.plus_one && std::strcmp(suffix, ".weight") == 0});
+        places.emplace(std::move(full), Place{name.name + suffix, name.head, expert, name.experts, name.plus_one && std::strcmp(suffix, ".weight") == 0, name.one_row});
       }
     }
   }

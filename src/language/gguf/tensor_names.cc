@@ -66,6 +66,7 @@ Result<std::vector<GgufName>> gguf_names(const Spec& spec) {
     add(block + "ffn_down_exps", n.expert_down, GgufPart::kDown, layer, 0, spec.experts.count);
     if (!spec.experts.shared) continue;
     add(block + "ffn_gate_inp_shexp", n.shared_router, GgufPart::kRouter, layer);
+    names.back().one_row = true;
     add(block + "ffn_gate_shexp", n.shared_gate, GgufPart::kOther, layer);
     add(block + "ffn_up_shexp", n.shared_up, GgufPart::kOther, layer);
     add(block + "ffn_down_shexp", n.shared_down, GgufPart::kDown, layer);

@@ -32,6 +32,7 @@ struct GgufName {
   std::int64_t head = 0;       // rows a head, where they are interleaved
   std::int64_t experts = 0;    // > 0: so many weights, one behind the other
   bool plus_one = false;       // holds one more than the checkpoint's weight
+  bool one_row = false;        // a matrix of one row, without that dimension
 };
 
 // Every module that a model of this shape can have; which have a bias its tensors say. Errors: gguf_family's.
