@@ -23,6 +23,8 @@ struct GridFit {
 struct ColumnKernels {
   // to[j][r] += change[r] * row[j] for j < width.
   void (*spread)(TileColumn* to, const float* change, const float* row, std::int64_t width);
+  // to[i] += change * row[i] for i < count; no alignment needed.
+  void (*add)(float* to, float change, const float* row, std::int64_t count);
   // `importance` [count] may be null: all ones.
   void (*fit)(const TileColumn* weight, const float* importance, std::int64_t count, const float* scale, const float* low,
               const float* high, GridFit* fit);

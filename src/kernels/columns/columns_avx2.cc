@@ -23,6 +23,13 @@ void spread(TileColumn* to, const float* change, const float* row, std::int64_t 
   }
 }
 
+void add(float* to, float change, const float* row, std::int64_t count) {
+  const __m256 by = _mm256_set1_ps(change);
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) _mm256_storeu_ps(to + i, _mm256_fmadd_ps(by, _mm256_loadu_ps(row + i), _mm256_loadu_ps(to + i)));
+  for (; i < count; ++i) to[i] += change * row[i];
+}
+
 void fit(const TileColumn* weight, const float* importance, std::int64_t count, const float* scale, const float* low, const float* high,
          GridFit* fit) {
   for (int v = 0; v < kVectors; ++v) {
@@ -68,6 +75,6 @@ bool descend(const float* gradient, float inverse, const float* scale, const flo
 
 }  // namespace
 
-const ColumnKernels kColumnsAvx2 = {spread, fit, round, descend};
+const ColumnKernels kColumnsAvx2 = {spread, add, fit, round, descend};
 
 }  // namespace narrow::kernels

@@ -55,6 +55,23 @@ TEST(ColumnKernels, SpreadIsARankOneUpdate) {
   }
 }
 
+TEST(ColumnKernels, AddIsAMultipleOfARow) {
+  for (base::Isa isa : levels()) {
+    for (std::int64_t count : {0, 1, 15, 16, 37, 200}) {
+      std::vector<float> to(201), row(201);
+      for (std::size_t i = 0; i < to.size(); ++i) {
+        to[i] = static_cast<float>(i);
+        row[i] = 3 - static_cast<float>(i % 7);
+      }
+      column_kernels(isa).add(to.data() + 1, 0.5f, row.data() + 1, count);
+      for (std::size_t i = 0; i < to.size(); ++i) {
+        const bool inside = i >= 1 && static_cast<std::int64_t>(i) <= count;
+        EXPECT_FLOAT_EQ(to[i], static_cast<float>(i) + (inside ? 0.5f * row[i] : 0)) << base::to_string(isa);
+      }
+    }
+  }
+}
+
 TEST(ColumnKernels, FitSumsTheErrorsOfNearestSteps) {
   const Tile tile = random_tile(3);
   std::vector<float> importance(70);

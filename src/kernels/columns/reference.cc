@@ -12,6 +12,10 @@ void spread(TileColumn* to, const float* change, const float* row, std::int64_t 
   }
 }
 
+void add(float* to, float change, const float* row, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] += change * row[i];
+}
+
 float nearest(float value, float low, float high) { return std::nearbyint(std::min(std::max(value, low), high)); }
 
 void fit(const TileColumn* weight, const float* importance, std::int64_t count, const float* scale, const float* low, const float* high,
@@ -51,6 +55,6 @@ bool descend(const float* gradient, float inverse, const float* scale, const flo
 
 }  // namespace
 
-const ColumnKernels kColumnsReference = {spread, fit, round, descend};
+const ColumnKernels kColumnsReference = {spread, add, fit, round, descend};
 
 }  // namespace narrow::kernels

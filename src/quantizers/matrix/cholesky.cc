@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "kernels/gemm/gemm.h"
+#include "quantizers/matrix/columns.h"
 
 namespace narrow::quantizers {
 namespace {
@@ -30,17 +31,42 @@ bool factor_diagonal(float* a, std::int64_t lda, std::int64_t n) {
   return true;
 }
 
-// rows [count, n] become rows * L⁻ᵀ, with L the factored diagonal block.
-void solve_panel(const float* diagonal, float* rows, std::int64_t lda, std::int64_t count, std::int64_t n) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    float* row = rows + i * lda;
-    for (std::int64_t j = 0; j < n; ++j) {
-      float sum = row[j];
-      for (std::int64_t p = 0; p < j; ++p) sum -= row[p] * diagonal[j * lda + p];
-      row[j] = sum / diagonal[j * lda + j];
+// rows [count, width] become rows * L⁻ᵀ, with L the factored block on the diagonal; width <= kBlock.
+class PanelSolver {
+ public:
+  PanelSolver(const float* diagonal, std::int64_t lda, std::int64_t width) : lda_(lda), width_(width), columns_(static_cast<std::size_t>(width * width)) {
+    for (std::int64_t j = 0; j < width; ++j) {
+      for (std::int64_t p = j; p < width; ++p) columns_[static_cast<std::size_t>(j * width + p)] = diagonal[p * lda + j];
     }
   }
-}
+
+  void solve(float* rows, std::int64_t count) const {
+    const kernels::ColumnKernels& kernel = kernels::column_kernels();
+    Columns tile(width_);
+    for (std::int64_t first = 0; first < count; first += kTileRows) {
+      const std::int64_t some = std::min(kTileRows, count - first);
+      for (std::int64_t r = 0; r < some; ++r) {
+        for (std::int64_t j = 0; j < width_; ++j) tile[j][r] = rows[(first + r) * lda_ + j];
+      }
+      for (std::int64_t j = 0; j < width_; ++j) {
+        const float* column = columns_.data() + j * width_;
+        alignas(64) float taken[kTileRows];
+        for (std::int64_t r = 0; r < kTileRows; ++r) {
+          tile[j][r] /= column[j];
+          taken[r] = -tile[j][r];
+        }
+        kernel.spread(tile.data() + j + 1, taken, column + j + 1, width_ - j - 1);
+      }
+      for (std::int64_t r = 0; r < some; ++r) {
+        for (std::int64_t j = 0; j < width_; ++j) rows[(first + r) * lda_ + j] = tile[j][r];
+      }
+    }
+  }
+
+ private:
+  std::int64_t lda_, width_;
+  std::vector<float> columns_;  // L's, each a row here
+};
 
 }  // namespace
 
@@ -64,10 +90,11 @@ Result<bool> cholesky(float* a, std::int64_t n, base::ThreadPool& pool) {
       NARROW_RETURN_IF_ERROR(std::move(failed));
     }
     if (!factor_diagonal(a + at * n + at, n, width)) return false;
+    const PanelSolver panel(a + at * n + at, n, width);
     const std::int64_t below = n - at - width;
     pool.parallel_for(static_cast<std::size_t>((below + kPanel - 1) / kPanel), [&](std::size_t tile, int) {
       const std::int64_t first = at + width + static_cast<std::int64_t>(tile) * kPanel;
-      solve_panel(a + at * n + at, a + first * n + at, n, std::min(kPanel, n - first), width);
+      panel.solve(a + first * n + at, std::min(kPanel, n - first));
     });
   }
   return true;
@@ -78,7 +105,7 @@ Status solve_rows(const float* factor, std::int64_t n, float* rows, std::int64_t
   for (std::int64_t at = 0; at < n; at += kBlock) {
     const std::int64_t width = std::min(kBlock, n - at);
     NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, true, count, width, at, -1, rows, n, factor + at * n, n, 1, rows + at, n, 1));
-    solve_panel(factor + at * n + at, rows + at, n, count, width);
+    PanelSolver(factor + at * n + at, n, width).solve(rows + at, count);
   }
   for (std::int64_t end = n; end > 0;) {
     const std::int64_t at = (end - 1) / kBlock * kBlock, width = end - at;
@@ -88,7 +115,7 @@ Status solve_rows(const float* factor, std::int64_t n, float* rows, std::int64_t
       float* row = rows + i * n + at;
       for (std::int64_t j = width - 1; j >= 0; --j) {
         row[j] /= diagonal[j * n + j];
-        for (std::int64_t p = 0; p < j; ++p) row[p] -= row[j] * diagonal[j * n + p];
+        kernels::column_kernels().add(row, -row[j], diagonal + j * n, j);
       }
     }
     end = at;

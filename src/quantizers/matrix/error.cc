@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <mutex>
 
 #include "base/checked.h"
@@ -5,15 +6,28 @@
 #include "quantizers/matrix/problem.h"
 
 namespace narrow::quantizers {
+namespace {
 
-Result<double> weighted_square(const MatrixProblem& problem, const std::function<void(std::int64_t first, std::int64_t count, float* out)>& fill) {
-  const std::int64_t n = problem.columns, tiles = base::ceil_div(problem.rows, kTileRows);
+constexpr std::int64_t kMeasuredRows = 256;          // at least
+constexpr std::int64_t kProducts = std::int64_t{1} << 33;  // at most, where that leaves as many rows
+
+// Rows of a large matrix are many and alike: the cost of measuring all would be that of GPTQ itself.
+std::int64_t measured_rows(const MatrixProblem& problem) {
+  const std::int64_t affordable = kProducts / problem.columns / problem.columns;
+  return std::min(problem.rows, std::max(kMeasuredRows, affordable));
+}
+
+}  // namespace
+
+Result<double> weighted_square(const MatrixProblem& problem, const std::function<void(std::int64_t row, float* out)>& fill) {
+  const std::int64_t n = problem.columns, measured = measured_rows(problem), tiles = base::ceil_div(measured, kTileRows);
   std::vector<double> sums(static_cast<std::size_t>(tiles));
   std::mutex mutex;
   Status failed;
-  for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
+  problem.pool.parallel_for(static_cast<std::size_t>(tiles), [&](std::size_t tile, int) {
+    const std::int64_t first = static_cast<std::int64_t>(tile) * kTileRows, count = std::min(kTileRows, measured - first);
     std::vector<float> error(static_cast<std::size_t>(count * n)), product;
-    fill(first, count, error.data());
+    for (std::int64_t i = 0; i < count; ++i) fill((first + i) * problem.rows / measured, error.data() + i * n);
     const float* other = error.data();
     if (problem.hessian != nullptr) {
       product.resize(error.size());
@@ -25,25 +39,21 @@ Result<double> weighted_square(const MatrixProblem& problem, const std::function
       }
       other = product.data();
     }
-    double sum = 0;
-    for (std::size_t i = 0; i < error.size(); ++i) sum += static_cast<double>(error[i]) * other[i];
-    sums[static_cast<std::size_t>(first / kTileRows)] = sum;
+    for (std::size_t i = 0; i < error.size(); ++i) sums[tile] += static_cast<double>(error[i]) * other[i];
   });
   NARROW_RETURN_IF_ERROR(std::move(failed));
   double sum = 0;
   for (double part : sums) sum += part;
-  return sum;
+  return sum * static_cast<double>(problem.rows) / static_cast<double>(measured);
 }
 
 Result<double> error_of(const MatrixProblem& problem, const CodedMatrix& coded, std::span<const float> scales) {
-  return weighted_square(problem, [&](std::int64_t first, std::int64_t count, float* out) {
-    for (std::int64_t row = first; row < first + count; ++row) {
-      for (std::int64_t k = 0; k < problem.columns; ++k) {
-        const Grid& grid = coded.grids[static_cast<std::size_t>(row * problem.groups() + k / problem.options.group_size)];
-        const std::int64_t at = row * problem.columns + k;
-        const float off = problem.weight[at] - static_cast<float>(coded.codes[static_cast<std::size_t>(at)] - grid.zero) * grid.scale;
-        *out++ = scales.empty() ? off : off / scales[static_cast<std::size_t>(k)];
-      }
+  return weighted_square(problem, [&](std::int64_t row, float* out) {
+    for (std::int64_t k = 0; k < problem.columns; ++k) {
+      const Grid& grid = coded.grids[static_cast<std::size_t>(row * problem.groups() + k / problem.options.group_size)];
+      const std::int64_t at = row * problem.columns + k;
+      const float off = problem.weight[at] - static_cast<float>(coded.codes[static_cast<std::size_t>(at)] - grid.zero) * grid.scale;
+      out[k] = scales.empty() ? off : off / scales[static_cast<std::size_t>(k)];
     }
   });
 }

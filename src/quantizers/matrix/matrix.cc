@@ -116,8 +116,8 @@ Result<MatrixResult> quantize_matrix(const MatrixMethod& method, std::span<const
   MatrixResult result;
   CodedMatrix rounded, coded;
   NARROW_RETURN_IF_ERROR(round_to_nearest(plain, rounded, result.note));
-  NARROW_TRY(const double total, weighted_square(problem, [&](std::int64_t first, std::int64_t count, float* out) {
-    std::copy_n(problem.weight + first * columns, count * columns, out);
+  NARROW_TRY(const double total, weighted_square(problem, [&](std::int64_t row, float* out) {
+    std::copy_n(problem.weight + row * columns, columns, out);
   }));
   NARROW_TRY(const double rounding, error_of(problem, rounded));
   NARROW_RETURN_IF_ERROR(method.run(problem, coded, result.note));

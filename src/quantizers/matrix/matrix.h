@@ -57,6 +57,7 @@ Status add_products(const float* left, std::int64_t rows_of_sum, const float* ri
 
 struct MatrixResult {
   encodings::GroupedMatrix matrix;
+  // Of a large matrix, these two are estimates from evenly spaced rows.
   double error = 0;              // trace((W - Ŵ) H (W - Ŵ)ᵀ) / trace(W H Wᵀ); without statistics H is the identity
   double rounding_error = 0;     // of plain rounding with the same options, search off
   bool fell_back = false;        // the method was worse than plain rounding, which stands instead

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "quantizers/matrix/columns.h"
 #include "quantizers/matrix/grid.h"
 #include "quantizers/matrix/matrix.h"
 
@@ -30,23 +31,6 @@ struct CodedMatrix {
   std::vector<Grid> grids;          // [rows, groups]
 };
 
-// Rows that one task of the pool takes: fixed, so that no sum depends on the number of threads.
-inline constexpr std::int64_t kTileRows = kernels::kColumnRows;
-
-// Columns of a tile of rows, aligned as the kernels want them, zero at first.
-class Columns {
- public:
-  explicit Columns(std::int64_t columns) : memory_(static_cast<std::size_t>(columns * kTileRows + 16)) {}
-  kernels::TileColumn* data() {
-    auto at = reinterpret_cast<std::uintptr_t>(memory_.data());
-    return reinterpret_cast<kernels::TileColumn*>((at + 63) / 64 * 64);
-  }
-  float* operator[](std::int64_t column) { return data()[column]; }
-
- private:
-  std::vector<float> memory_;
-};
-
 // Calls body(first, count) for each tile of kTileRows rows, the last one shorter.
 template <typename Body>
 void for_row_tiles(const MatrixProblem& problem, const Body& body) {
@@ -60,8 +44,9 @@ void for_row_tiles(const MatrixProblem& problem, const Body& body) {
 // The grid of every group, searched or by extremes as the options say; errors weighted by the diagonal of H to the `power`.
 void choose_grids(const MatrixProblem& problem, CodedMatrix& coded, float power = 1);
 
-// trace(E H Eᵀ) of the matrix E whose rows fill() writes, H the identity when null. The same sum whatever the threads.
-Result<double> weighted_square(const MatrixProblem& problem, const std::function<void(std::int64_t first, std::int64_t count, float* out)>& fill);
+// trace(E H Eᵀ) of the matrix E whose rows fill() writes, H the identity when null; of a large matrix from evenly spaced rows. The
+// same sum whatever the threads.
+Result<double> weighted_square(const MatrixProblem& problem, const std::function<void(std::int64_t row, float* out)>& fill);
 // trace((W - Ŵ) H (W - Ŵ)ᵀ), each column of W - Ŵ divided by its entry of `scales` where there are any.
 Result<double> error_of(const MatrixProblem& problem, const CodedMatrix& coded, std::span<const float> scales = {});
 

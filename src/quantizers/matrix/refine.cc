@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::int64_t kBlock = 128;  // columns changed before the rest of G hears of it
 constexpr std::int64_t kRows = kTileRows;
+constexpr std::int64_t kSparse = 8;   // one change in so many, or fewer: by rows rather than as a matrix product
+constexpr int kScaleSweeps = 2;       // scales settle first; a change of one changes its whole group
 
 // A block of columns of one tile of rows.
 struct Block {
@@ -83,6 +85,7 @@ Status refine(const MatrixProblem& problem, std::span<const float> hessian, Code
   // Whole groups, or parts of one whose scale then stays.
   const bool whole = group_size <= kBlock;
   const std::int64_t width_of_block = whole ? kBlock / group_size * group_size : kBlock;
+  const kernels::ColumnKernels& kernel = kernels::column_kernels();
   std::mutex mutex;
   Status failed;
 
@@ -120,7 +123,7 @@ Status refine(const MatrixProblem& problem, std::span<const float> hessian, Code
         for (std::int64_t at = begin; at < begin + width;) {
           const std::int64_t group = at / group_size, end = std::min(begin + width, problem.group_end(group));
           Grid* grids = coded.grids.data() + first * groups + group;
-          if (whole) moved |= improve_scale(block, corner, n, at - begin, end - begin, width, count, grids, groups, problem.options.scale_type);
+          if (whole && sweep < kScaleSweeps) moved |= improve_scale(block, corner, n, at - begin, end - begin, width, count, grids, groups, problem.options.scale_type);
           alignas(64) float scale[kRows], low[kRows] = {}, high[kRows] = {};
           std::fill_n(scale, kRows, 1.0f);
           for (std::int64_t r = 0; r < count; ++r) {
@@ -131,17 +134,26 @@ Status refine(const MatrixProblem& problem, std::span<const float> hessian, Code
           moved |= improve_codes(block, corner, n, at - begin, end - begin, width, scale, low, high);
           at = end;
         }
-        bool any = false;
+        std::int64_t changed = 0;
         for (std::int64_t r = 0; r < count; ++r) {
           for (std::int64_t k = 0; k < width; ++k) {
             const float by = block.change[k][r];
             change[static_cast<std::size_t>(r * kBlock + k)] = by;
-            any |= by != 0;
+            changed += by != 0;
             const int zero = coded.grids[static_cast<std::size_t>((first + r) * groups + (begin + k) / group_size)].zero;
             coded.codes[static_cast<std::size_t>((first + r) * n + begin + k)] = static_cast<std::uint8_t>(static_cast<int>(block.steps[k][r]) + zero);
           }
         }
-        if (any && !product(change.data(), kBlock, begin, width, 1)) return;
+        if (changed * kSparse > count * width) {
+          if (!product(change.data(), kBlock, begin, width, 1)) return;
+        } else if (changed > 0) {
+          for (std::int64_t r = 0; r < count; ++r) {
+            for (std::int64_t k = 0; k < width; ++k) {
+              const float by = change[static_cast<std::size_t>(r * kBlock + k)];
+              if (by != 0) kernel.add(gradient.data() + r * n, by, hessian.data() + (begin + k) * n, n);
+            }
+          }
+        }
       }
       if (!moved) break;
     }
