@@ -14,11 +14,18 @@ const ExportFormat* const kFormats[] = {&kCompressedTensorsExport, &kGptqExport,
 
 }  // namespace
 
-std::span<const ExportFormat* const> export_formats() { return kFormats; }
+std::span<const ExportFormat* const> export_formats() {
+  static const std::vector<const ExportFormat*> kAll = [] {
+    std::vector<const ExportFormat*> all(std::begin(kFormats), std::end(kFormats));
+    for (const ExportFormat& format : gguf_exports()) all.push_back(&format);
+    return all;
+  }();
+  return kAll;
+}
 
 Result<const ExportFormat*> find_export_format(std::string_view name) {
   std::vector<std::string_view> names;
-  for (const ExportFormat* format : kFormats) {
+  for (const ExportFormat* format : export_formats()) {
     if (format->name == name) return format;
     names.push_back(format->name);
   }

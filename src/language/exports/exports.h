@@ -1,9 +1,11 @@
 // The file formats that quantized language models are written in.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "language/checkpoint.h"
@@ -18,6 +20,8 @@ struct ExportRequest {
   std::string recipe;                      // TOML, kept in the output's metadata
   base::ThreadPool* pool = nullptr;
   Progress progress;
+  // The importance of a module's inputs, for formats that choose codes themselves; see GgufRequest.
+  std::function<std::vector<float>(const std::string& module)> importance = {};
 };
 
 struct ExportFormat {
@@ -36,5 +40,6 @@ Result<const ExportFormat*> find_export_format(std::string_view name);
 
 // One file a writer.
 extern const ExportFormat kGptqExport, kGptqV2Export, kAwqExport, kCompressedTensorsExport, kBitsandbytesExport, kFloatExport, kOnnxExport, kOnnxQdqExport;
+std::span<const ExportFormat> gguf_exports();  // one for each mixture of block types
 
 }  // namespace narrow::language

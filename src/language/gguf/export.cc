@@ -82,8 +82,8 @@ class Exporter {
   Result<Shape> shape_of(const Piece& piece, const std::string& name) const {
     const std::string module = layer_name(piece.name.module, 0);
     if (!piece.bias && piece.name.part != GgufPart::kNorm && request_.weights->has_matrix(module)) {
-      NARROW_TRY(const StoredWeight weight, request_.weights->matrix(module));
-      return Shape{weight.rows(), weight.columns()};
+      NARROW_TRY(const MatrixForm form, request_.weights->form(module));
+      return Shape{form.rows, form.columns};
     }
     NARROW_TRY(const Tensor tensor, request_.weights->tensor(name));
     return tensor.shape();
@@ -124,7 +124,7 @@ class Exporter {
       }
       NARROW_RETURN_IF_ERROR(write_rows(writer, index, each * static_cast<std::uint64_t>(expert), weight, module));
     }
-    if (piece.name.layer >= 0) request_.weights->release(layer_name("model.layers.{}.", piece.name.layer));
+    request_.weights->release(piece.name.layer >= 0 ? layer_name("model.layers.{}.", piece.name.layer) : piece.name.module + ".");
     return {};
   }
 
@@ -183,7 +183,7 @@ class Exporter {
   }
 
   static bool keeps_codes(const StoredWeight& weight, const encodings::GgmlBlocks& type) {
-    if (!weight.grouped) return false;
+    if (!weight.grouped || !weight.order.empty()) return false;
     const GroupedMatrix& m = *weight.grouped;
     return m.symmetric() && m.group_size == 32 && m.columns % 32 == 0 && m.scale_type == encodings::ScaleType::kF16 &&
            ((type.type == GgmlType::kQ4_0 && m.bits == 4) || (type.type == GgmlType::kQ8_0 && m.bits == 8));

@@ -53,6 +53,13 @@ class GgufWeights final : public WeightSource {
     return weight;
   }
 
+  Result<MatrixForm> form(const std::string& module) const override {
+    const auto at = places_.find(module + ".weight");
+    const formats::gguf::TensorEntry* entry = at == places_.end() ? nullptr : file_.find(at->second.tensor);
+    if (entry == nullptr || entry->shape.size() < (at->second.one_row ? 1u : 2u)) return not_found(fmt::format("{}: no matrix stands for '{}'", file_.metadata().where, module));
+    return MatrixForm{.rows = at->second.one_row ? 1 : entry->shape[entry->shape.size() - 2], .columns = entry->shape.back(), .dtype = DType::kF32};
+  }
+
   void release(const std::string& prefix) const override {
     for (const auto& [name, place] : places_) {
       if (name.starts_with(prefix)) file_.release(place.tensor);
