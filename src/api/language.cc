@@ -35,13 +35,15 @@ struct LanguageModel::Impl {
     std::error_code error;
     return fs::is_directory(checkpoint.path, error) ? fs::path(checkpoint.path) : fs::path(checkpoint.path).parent_path();
   }
-  // Null when none is named and none lies beside the model.
+  // Null when none is named, none lies in the model's file and none beside it.
   Result<std::shared_ptr<const tokenizers::Tokenizer>> tokenizer(const std::string& named) const {
     if (!named.empty()) return tokenizers::read_tokenizer(named);
     std::error_code error;
-    const fs::path beside = folder() / "tokenizer.json";
-    if (!fs::exists(beside, error)) return std::shared_ptr<const tokenizers::Tokenizer>();
-    return tokenizers::read_tokenizer(beside.string());
+    if (fs::path(checkpoint.path).extension() == ".gguf") return tokenizers::read_tokenizer(checkpoint.path);
+    for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+      if (const fs::path beside = folder() / name; fs::exists(beside, error)) return tokenizers::read_tokenizer(beside.string());
+    }
+    return std::shared_ptr<const tokenizers::Tokenizer>();
   }
 };
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -11,8 +10,9 @@
 #include <unordered_map>
 
 #include "base/mapped_file.h"
+#include "tokenizers/gguf_vocabulary.h"
+#include "tokenizers/sentencepiece.h"
 #include "wire/json.h"
-#include "wire/protobuf.h"
 
 namespace narrow::language {
 namespace {
@@ -55,29 +55,17 @@ Result<std::optional<json>> read_json(const fs::path& path) {
   return std::optional<json>(std::move(document));
 }
 
-// The pieces of a sentencepiece_model.proto: field 1 of the model, each with text, score and type.
 Status read_pieces(const fs::path& path, Vocabulary& vocabulary) {
   NARROW_TRY(const auto file, base::MappedFile::open(path.string()));
-  wire::ProtoReader reader(file->bytes());
-  std::int64_t id = 0;
-  for (wire::ProtoField field;;) {
-    NARROW_TRY(const bool more, reader.next(field));
-    if (!more) return {};
-    if (field.number != 1 || field.type != wire::WireType::kBytes) continue;
-    wire::ProtoReader piece(field.bytes);
-    std::string text;
-    float score = 0;
-    std::int32_t type = kNormal;
-    for (wire::ProtoField part;;) {
-      NARROW_TRY(const bool again, piece.next(part));
-      if (!again) break;
-      if (part.number == 1 && part.type == wire::WireType::kBytes) text = std::string(part.text());
-      if (part.number == 2 && part.type == wire::WireType::kFixed32) score = std::bit_cast<float>(static_cast<std::uint32_t>(part.value));
-      if (part.number == 3 && part.type == wire::WireType::kVarint) type = static_cast<std::int32_t>(part.value);
-    }
-    if (type < kNormal || type > kByte) return corrupt(fmt::format("{}: piece {} has the type {}", path.string(), id, type));
-    NARROW_RETURN_IF_ERROR(vocabulary.set(id++, std::move(text), score, type, path.string()));
+  NARROW_TRY(const tokenizers::SentencePieces model, tokenizers::parse_sentencepiece_model(file->bytes(), path.string()));
+  if (model.algorithm != tokenizers::SentencePieces::Algorithm::kBpe) {
+    return unsupported(fmt::format("{}: only BPE models of SentencePiece are written as GGUF", path.string()));
   }
+  for (std::size_t id = 0; id < model.pieces.size(); ++id) {
+    const auto& piece = model.pieces[id];
+    NARROW_RETURN_IF_ERROR(vocabulary.set(static_cast<std::int64_t>(id), piece.text, piece.score, static_cast<std::int32_t>(piece.type), path.string()));
+  }
+  return {};
 }
 
 Status read_added_tokens(const wire::Fields& tokenizer, Vocabulary& vocabulary) {
@@ -112,14 +100,38 @@ Result<std::vector<std::string>> read_merges(const wire::Fields& model) {
   return lines;
 }
 
-// What llama.cpp calls the way that a text is cut into words, by the patterns of the pre-tokenizer.
-std::string pre_tokenizer_name(const json& tokenizer) {
-  const std::string text = tokenizer.contains("pre_tokenizer") ? tokenizer["pre_tokenizer"].dump() : "";
-  const auto has = [&](std::string_view part) { return text.find(json(part).dump().substr(1, json(part).dump().size() - 2)) != std::string::npos; };
-  if (has(R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)")) return "llama-bpe";
-  if (has(R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)")) return "qwen2";
-  if (text.find("\"Digits\"") != std::string::npos && text.find("\"ByteLevel\"") != std::string::npos) return "smollm";
-  return "gpt-2";
+// The patterns that a text is cut by, in order; nothing when some part is none of a pattern's.
+std::optional<std::vector<std::string>> patterns_of(const json& pre_tokenizer) {
+  std::vector<std::string> patterns;
+  if (!pre_tokenizer.is_object()) return std::nullopt;
+  const json single = json::array({pre_tokenizer});
+  const json& parts = pre_tokenizer.contains("pretokenizers") && pre_tokenizer["pretokenizers"].is_array() ? pre_tokenizer["pretokenizers"] : single;
+  for (const json& part : parts) {
+    const auto flag = [&](const char* name, bool otherwise) { return part.contains(name) && part[name].is_boolean() ? part[name].get<bool>() : otherwise; };
+    const std::string type = part.is_object() && part.contains("type") && part["type"].is_string() ? part["type"].get<std::string>() : "";
+    if (type == "Split" && part.contains("pattern") && part["pattern"].is_object() && part["pattern"].contains("Regex") && part["pattern"]["Regex"].is_string()) {
+      patterns.push_back(part["pattern"]["Regex"].get<std::string>());
+    } else if (type == "Digits" && flag("individual_digits", false)) {
+      patterns.push_back("\\p{N}");
+    } else if (type == "ByteLevel" && !flag("add_prefix_space", false)) {
+      if (flag("use_regex", true)) patterns.emplace_back(tokenizers::gguf_pre_tokenizers().front().patterns.front());  // GPT-2's
+    } else {
+      return std::nullopt;
+    }
+  }
+  return patterns;
+}
+
+// What llama.cpp calls this way to cut a text into words. Errors: unsupported.
+Result<std::string> pre_tokenizer_name(const json& tokenizer, bool ignore_merges, const std::string& where) {
+  const auto patterns = tokenizer.contains("pre_tokenizer") ? patterns_of(tokenizer["pre_tokenizer"]) : std::nullopt;
+  const tokenizers::GgufPreTokenizer* found = nullptr;
+  for (const tokenizers::GgufPreTokenizer& row : tokenizers::gguf_pre_tokenizers()) {
+    if (!patterns || !std::equal(row.patterns.begin(), row.patterns.end(), patterns->begin(), patterns->end())) continue;
+    if (found == nullptr || (found->ignore_merges != ignore_merges && row.ignore_merges == ignore_merges)) found = &row;
+  }
+  if (found != nullptr) return std::string(found->name);
+  return unsupported(fmt::format("{}: llama.cpp has no name for the way that the pre_tokenizer cuts a text", where)).hint("Convert with llama.cpp's convert_hf_to_gguf.py, which knows models by name.");
 }
 
 Status read_tokenizer_json(const json& document, const std::string& where, Vocabulary& vocabulary, wire::GgufMetadata& m) {
@@ -148,7 +160,12 @@ Status read_tokenizer_json(const json& document, const std::string& where, Vocab
   }
   NARROW_RETURN_IF_ERROR(read_added_tokens(tokenizer, vocabulary));
   m.set("tokenizer.ggml.model", GgufValue::text(byte_fallback ? "llama" : "gpt2"));
-  m.set("tokenizer.ggml.pre", GgufValue::text(byte_fallback ? "default" : pre_tokenizer_name(document)));
+  std::string pre = "default";
+  if (!byte_fallback) {
+    NARROW_TRY(const bool ignore_merges, model.flag_or("ignore_merges", false));
+    NARROW_TRY(pre, pre_tokenizer_name(document, ignore_merges, where));
+  }
+  m.set("tokenizer.ggml.pre", GgufValue::text(std::move(pre)));
   if (!byte_fallback) m.set("tokenizer.ggml.merges", GgufValue::texts(std::move(merges)));
   return {};
 }
@@ -202,7 +219,7 @@ Status set_gguf_vocabulary(const std::string& path, const std::string& config_te
   }
   Vocabulary vocabulary(size);
   if (pieces) {
-    NARROW_RETURN_IF_ERROR(read_pieces(folder / "tokenizer.model", vocabulary).context(fmt::format("while reading '{}'", (folder / "tokenizer.model").string())));
+    NARROW_RETURN_IF_ERROR(read_pieces(folder / "tokenizer.model", vocabulary));
     if (tokenizer) NARROW_RETURN_IF_ERROR(read_added_tokens(wire::Fields(*tokenizer, (folder / "tokenizer.json").string()), vocabulary));
     m.set("tokenizer.ggml.model", GgufValue::text("llama"));
     m.set("tokenizer.ggml.pre", GgufValue::text("default"));
