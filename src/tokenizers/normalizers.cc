@@ -78,12 +78,34 @@ class Step final : public Normalizer {
   void (*step_)(std::u32string&);
 };
 
+// Takes out the characters of a kind.
+class Without final : public Normalizer {
+ public:
+  explicit Without(bool (*is)(char32_t c)) : is_(is) {}
+  Status apply(std::u32string& text) const override {
+    std::erase_if(text, is_);
+    return {};
+  }
+  bool cuts_start(std::u32string_view text) const override { return !text.empty() && is_(text[0]); }
+
+ private:
+  bool (*is_)(char32_t c);
+};
+
 class Sequence final : public Normalizer {
  public:
   explicit Sequence(std::vector<std::unique_ptr<const Normalizer>> parts) : parts_(std::move(parts)) {}
   Status apply(std::u32string& text) const override {
     for (const auto& part : parts_) NARROW_RETURN_IF_ERROR(part->apply(text));
     return {};
+  }
+  bool cuts_start(std::u32string_view text) const override {
+    std::u32string changed(text);
+    for (const auto& part : parts_) {
+      if (part->cuts_start(changed)) return true;
+      if (!part->apply(changed).ok()) return false;
+    }
+    return false;
   }
 
  private:
@@ -102,6 +124,7 @@ class Strip final : public Normalizer {
     text = text.substr(begin, end - begin);
     return {};
   }
+  bool cuts_start(std::u32string_view text) const override { return left && !text.empty() && is_white_space(text[0]); }
 };
 
 class Prepend final : public Normalizer {
@@ -193,12 +216,10 @@ class Precompiled final : public Normalizer {
 };
 
 // What SentencePiece's nmt rules do: some control characters go, other blanks become blanks.
-void apply_nmt(std::u32string& text) {
-  std::erase_if(text, [](char32_t c) { return (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F; });
-  std::replace_if(text.begin(), text.end(), [](char32_t c) {
-    return c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 ||
-           c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
-  }, U' ');
+bool is_nmt_control(char32_t c) { return (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F; }
+bool is_nmt_blank(char32_t c) {
+  return c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 ||
+         c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
 }
 
 void apply_byte_level(std::u32string& text) {
@@ -219,6 +240,13 @@ void compose_compatible(std::u32string& text) {
 }
 
 Made step(void (*function)(std::u32string&)) { return Made(std::make_unique<Step>(function)); }
+
+Made make_nmt(const Fields&) {
+  std::vector<std::unique_ptr<const Normalizer>> parts;
+  parts.push_back(std::make_unique<Without>(is_nmt_control));
+  parts.push_back(std::make_unique<Step>([](std::u32string& text) { std::replace_if(text.begin(), text.end(), is_nmt_blank, U' '); }));
+  return Made(std::make_unique<Sequence>(std::move(parts)));
+}
 
 Made make_strip(const Fields& fields) {
   auto made = std::make_unique<Strip>();
@@ -292,12 +320,12 @@ std::span<const NormalizerKind> normalizers() {
       {"NFD", [](const Fields&) { return step(decompose); }},
       {"NFKC", [](const Fields&) { return step(compose_compatible); }},
       {"NFKD", [](const Fields&) { return step(decompose_compatible); }},
-      {"StripAccents", [](const Fields&) { return step([](std::u32string& text) { std::erase_if(text, is_mark); }); }},
+      {"StripAccents", [](const Fields&) { return Made(std::make_unique<Without>(is_mark)); }},
       {"Strip", make_strip},
       {"Replace", make_replace},
       {"Prepend", make_prepend},
       {"Precompiled", make_precompiled},
-      {"Nmt", [](const Fields&) { return step(apply_nmt); }},
+      {"Nmt", make_nmt},
       {"ByteLevel", [](const Fields&) { return step(apply_byte_level); }},
   };
   return kKinds;

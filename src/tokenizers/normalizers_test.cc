@@ -66,6 +66,20 @@ TEST(Normalizers, TableOfCharacters) {
   EXPECT_EQ(normalized({{"type", "Precompiled"}, {"precompiled_charsmap", ""}}, "a"), "a");
 }
 
+TEST(Normalizers, SayWhetherTheyCutTheStart) {
+  const auto cuts = [](const nlohmann::json& part, std::u32string_view text) {
+    const nlohmann::json file = {{"normalizer", part}};
+    return (*make_normalizer(Fields(file, "t.json")))->cuts_start(text);
+  };
+  EXPECT_TRUE(cuts({{"type", "Strip"}}, U" a"));
+  EXPECT_FALSE(cuts({{"type", "Strip"}}, U"a "));
+  EXPECT_FALSE(cuts({{"type", "Strip"}, {"strip_left", false}}, U" a"));
+  EXPECT_TRUE(cuts({{"type", "Nmt"}}, U"\u0001a"));
+  EXPECT_TRUE(cuts({{"type", "StripAccents"}}, U"\u0301a"));
+  EXPECT_TRUE(cuts({{"type", "Sequence"}, {"normalizers", {{{"type", "Nmt"}}, {{"type", "Strip"}}}}}, U"\u200Ba")) << "blank, then stripped";
+  EXPECT_FALSE(cuts({{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, {{"type", "Prepend"}, {"prepend", "_"}}}}}, U" a"));
+}
+
 TEST(Normalizers, MalformedParts) {
   const auto message = [](const nlohmann::json& part) {
     const nlohmann::json file = {{"normalizer", part}};

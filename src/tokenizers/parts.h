@@ -27,6 +27,8 @@ class Normalizer {
  public:
   virtual ~Normalizer() = default;
   virtual Status apply(std::u32string& text) const = 0;
+  // Whether it takes characters off the start of a text that begins so; its first word then is not at the start.
+  virtual bool cuts_start(std::u32string_view) const { return false; }
 };
 
 class PreTokenizer {

@@ -12,6 +12,8 @@ namespace {
 
 using Ids = std::vector<std::int64_t>;
 
+constexpr std::size_t kStart = 16;  // characters of a text by which normalizers are asked whether they cut its start
+
 void cut(Ids& ids, std::size_t length, Side side) {
   if (ids.size() <= length) return;
   if (side == Side::kRight) ids.resize(length);
@@ -167,14 +169,18 @@ Result<Ids> Tokenizer::tokens_of(std::string_view text) const {
       continue;
     }
     std::u32string normalized = whole.substr(part.begin, part.end - part.begin);
-    if (parts_.normalizer) NARROW_RETURN_IF_ERROR(parts_.normalizer->apply(normalized));
+    bool at_start = part.begin == 0;
+    if (parts_.normalizer) {
+      at_start = at_start && !parts_.normalizer->cuts_start(std::u32string_view(normalized).substr(0, kStart));
+      NARROW_RETURN_IF_ERROR(parts_.normalizer->apply(normalized));
+    }
     for (const AddedTokens::Part& piece : parts_.in_normalized_text.split(normalized)) {
       if (piece.id) {
         ids.push_back(*piece.id);
         continue;
       }
       const auto between = std::u32string_view(normalized).substr(piece.begin, piece.end - piece.begin);
-      NARROW_RETURN_IF_ERROR(append_tokens({between, part.begin == 0 && piece.begin == 0}, scratch, ids));
+      NARROW_RETURN_IF_ERROR(append_tokens({between, at_start && piece.begin == 0}, scratch, ids));
     }
   }
   return ids;
