@@ -41,8 +41,8 @@ void print_linears(const LanguageQuantization& q) {
 
 void add_language_flags(Parser& parser, LanguageFlags& flags) {
   CLI::App& app = parser.app();
-  flags.bits_given = app.add_option("--bits", flags.bits, "Language models: bits of a weight, 2, 3, 4 (default) or 8");
-  flags.group_given = app.add_option("--group-size", flags.group_size, "Language models: weights that share a scale (default: 128; 0: all of a row)");
+  flags.bits_given = app.add_option("--bits", flags.bits, "Language models, weight-only: bits of a weight, 2, 3, 4 (default) or 8");
+  flags.group_given = app.add_option("--group-size", flags.group_size, "Language models, weight-only: weights that share a scale (default: 128; 0: all of a row)");
   app.add_option("--context", flags.context, "Language models: tokens of a calibration sequence (default: 2048, or the model's maximum)")->check(whole_number(1));
   app.add_option("--format", flags.format, "Language models: what is written; see `narrow list language-formats`");
   app.add_flag("--resume", flags.resume, "Language models: go on where an interrupted run stopped");

@@ -67,6 +67,7 @@ void declare(Parser& parser, Flags& flags) {
       "  narrow quantize model.onnx -o int8.onnx --data images --samples 200 --observer entropy --max-drop 1% --report cost.html\n"
       "  narrow quantize bert.onnx -o int8.onnx --method dynamic --exclude 'type:Gather'\n"
       "  narrow quantize model.onnx -o half.onnx --method fp16\n"
+      "  narrow quantize model.onnx -o 4bit.onnx --method weight-only --bits 4 --group-size 32\n"
       "  narrow quantize llama-folder -o llama-4bit --method gptq --data text.txt --format gptq --symmetric");
 }
 
@@ -81,6 +82,8 @@ QuantizeOptions make_options(const Flags& flags, const Progress& progress) {
   if (flags.percentile_given->count() != 0) options.percentile = flags.percentile;
   if (flags.per_tensor) options.per_channel = false;
   if (flags.symmetric) options.symmetric = true;
+  if (flags.language.bits_given->count() != 0) options.bits = flags.language.bits;
+  if (flags.language.group_given->count() != 0) options.group_size = flags.language.group_size;
   options.exclude = flags.exclude;
   if (flags.samples_given->count() != 0) options.samples = flags.data.samples;
   if (flags.seed_given->count() != 0) options.seed = flags.common.seed;

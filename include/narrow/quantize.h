@@ -24,6 +24,7 @@ struct QuantizeOptions {
   std::optional<std::string> observer;        // "min_max", …
   std::optional<double> percentile;
   std::optional<bool> per_channel, symmetric;
+  std::optional<std::uint64_t> bits, group_size;  // weight-only
   std::vector<std::string> exclude;           // node name patterns (*, ?), or "type:Softmax"
   std::optional<std::uint64_t> samples;       // calibration size; 0: all
   std::optional<std::uint64_t> seed;

@@ -68,7 +68,9 @@ Result<quantizers::Recipe> make_recipe(const QuantizeOptions& options, const Dat
   if (options.observer) recipe.observer = *options.observer;
   if (options.percentile) recipe.percentile = *options.percentile;
   if (options.per_channel) recipe.per_channel = *options.per_channel;
-  if (options.symmetric) recipe.symmetric_activations = *options.symmetric;
+  if (options.symmetric) recipe.symmetric_activations = recipe.weights.symmetric = *options.symmetric;
+  if (options.bits) recipe.weights.bits = *options.bits;
+  if (options.group_size) recipe.weights.group_size = *options.group_size;
   if (options.samples) recipe.samples = *options.samples;
   if (options.seed) recipe.seed = *options.seed;
   if (data != nullptr && !data->preprocess().empty()) recipe.preprocess = data->preprocess();

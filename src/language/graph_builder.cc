@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "quantizers/weight_only/blocked.h"
+
 namespace narrow::language {
 namespace {
 
@@ -16,69 +18,6 @@ using graph::ValueId;
 template <typename Matrix>
 Tensor share(const std::shared_ptr<const Matrix>& owner, DType dtype, Shape shape, const void* data) {
   return Tensor::from_shared(dtype, std::move(shape), owner, data);
-}
-
-// ---- ONNX's forms of a matrix of few bits ----
-
-// The largest power of two, from 16 on, that divides the group; 0 when there is none.
-std::int64_t block_of(const encodings::GroupedMatrix& matrix) {
-  const std::int64_t group = matrix.group_size >= matrix.columns ? matrix.columns : matrix.group_size;
-  const std::int64_t block = std::min<std::int64_t>(group & -group, 1 << 10);
-  return block >= 16 ? block : 0;
-}
-
-struct Blocked {
-  Tensor codes, scales, zeros;
-  std::int64_t block = 0;
-  int bits = 4;
-};
-
-// MatMulNBits: codes u8 [N, blocks, block · bits / 8], scales f32 [N · blocks], zeros u8 packed a row.
-Blocked to_blocked(const encodings::GroupedMatrix& matrix) {
-  Blocked out;
-  out.block = block_of(matrix);
-  out.bits = matrix.bits == 3 ? 4 : matrix.bits;
-  const std::int64_t blocks = (matrix.columns + out.block - 1) / out.block;
-  const std::int64_t bytes = out.block * out.bits / 8, zero_bytes = encodings::packed_bytes(blocks, out.bits);
-  out.codes = *Tensor::create(DType::kU8, {matrix.rows, blocks, bytes});
-  out.scales = *Tensor::create(DType::kF32, {matrix.rows * blocks});
-  if (!matrix.symmetric() || out.bits != matrix.bits) out.zeros = *Tensor::create(DType::kU8, {matrix.rows * zero_bytes});
-  for (std::int64_t r = 0; r < matrix.rows; ++r) {
-    const std::uint8_t* from = matrix.codes.data() + r * matrix.row_bytes();
-    std::uint8_t* to = out.codes.mutable_data<std::uint8_t>().data() + r * blocks * bytes;
-    if (out.bits == matrix.bits) std::copy_n(from, matrix.row_bytes(), to);
-    else for (std::int64_t k = 0; k < matrix.columns; ++k) encodings::write_code(to, out.bits, k, encodings::read_code(from, matrix.bits, k));
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      const std::int64_t group = b * out.block / matrix.group_size;
-      out.scales.mutable_data<float>()[static_cast<std::size_t>(r * blocks + b)] = matrix.scales[static_cast<std::size_t>(r * matrix.groups() + group)];
-      if (out.zeros.defined()) encodings::write_code(out.zeros.mutable_data<std::uint8_t>().data() + r * zero_bytes, out.bits, b, matrix.zero(r, group));
-    }
-  }
-  return out;
-}
-
-// DequantizeLinear along axis 0 of [K, N]: codes u4 or u8, scales f32 [blocks, N], zeros like the codes.
-Blocked to_columns(const encodings::GroupedMatrix& matrix) {
-  Blocked out;
-  out.block = block_of(matrix);
-  out.bits = matrix.bits <= 4 ? 4 : 8;
-  const DType dtype = out.bits == 4 ? DType::kU4 : DType::kU8;
-  const std::int64_t blocks = (matrix.columns + out.block - 1) / out.block, n = matrix.rows;
-  out.codes = *Tensor::create(dtype, {matrix.columns, n});
-  out.scales = *Tensor::create(DType::kF32, {blocks, n});
-  out.zeros = *Tensor::create(dtype, {blocks, n});
-  auto* codes = static_cast<std::uint8_t*>(out.codes.mutable_raw());
-  auto* zeros = static_cast<std::uint8_t*>(out.zeros.mutable_raw());
-  for (std::int64_t r = 0; r < n; ++r) {
-    const std::uint8_t* from = matrix.codes.data() + r * matrix.row_bytes();
-    for (std::int64_t k = 0; k < matrix.columns; ++k) encodings::write_code(codes, out.bits, k * n + r, encodings::read_code(from, matrix.bits, k));
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      const std::int64_t group = b * out.block / matrix.group_size;
-      out.scales.mutable_data<float>()[static_cast<std::size_t>(b * n + r)] = matrix.scales[static_cast<std::size_t>(r * matrix.groups() + group)];
-      encodings::write_code(zeros, out.bits, b * n + r, matrix.zero(r, group));
-    }
-  }
-  return out;
 }
 
 Tensor all_rows(const StoredWeight& weight) {
@@ -168,14 +107,14 @@ ValueId GraphBuilder::plain_table(const std::string& module, const StoredWeight&
 ValueId GraphBuilder::onnx_product(const std::string& module, const StoredWeight& weight, ValueId x) {
   const std::string name = module + ".weight";
   const auto& matrix = weight.grouped;
-  const bool blocked = matrix && block_of(*matrix) != 0;
+  const bool blocked = matrix && quantizers::block_of(*matrix) != 0;
   if (blocked && form_ == Form::kOnnx) {
-    const Blocked b = to_blocked(*matrix);
+    const quantizers::BlockedTensors b = quantizers::to_matmul_nbits(*matrix);
     return add_many("MatMulNBits", module, {x, constant(name, b.codes), constant(name + ".scales", b.scales), b.zeros.defined() ? constant(name + ".zeros", b.zeros) : kNoValue}, 1,
                     {{"K", matrix->columns}, {"N", matrix->rows}, {"bits", static_cast<std::int64_t>(b.bits)}, {"block_size", b.block}}, "com.microsoft")[0];
   }
   if (blocked) {
-    const Blocked b = to_columns(*matrix);
+    const quantizers::BlockedTensors b = quantizers::to_dequantize_linear(*matrix);
     const ValueId real = add("DequantizeLinear", module + ".dequantize", {constant(name, b.codes), constant(name + ".scales", b.scales), constant(name + ".zeros", b.zeros)},
                              {{"axis", std::int64_t{0}}, {"block_size", b.block}});
     return add("MatMul", module, {x, real});

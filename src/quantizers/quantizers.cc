@@ -5,6 +5,7 @@
 #include "quantizers/float16/float16.h"
 #include "quantizers/quantizer.h"
 #include "quantizers/static_int8/static_int8.h"
+#include "quantizers/weight_only/weight_only.h"
 
 namespace narrow::quantizers {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 constexpr Quantizer kQuantizers[] = {
     {"static", "INT8 weights and activations, ranges from calibration data", true, quantize_static},
     {"dynamic", "INT8 weights, activations quantized in each run: MatMul, Gemm, LSTM", false, quantize_dynamic},
+    {"weight-only", "weights of 2 to 8 bits in groups, float arithmetic: MatMul, Gemm", false, quantize_weight_only},
     {"fp16", "half precision weights and arithmetic", false, quantize_fp16},
     {"bf16", "bfloat16 weights, f32 arithmetic", false, quantize_bf16},
 };

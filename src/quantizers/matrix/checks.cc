@@ -39,4 +39,11 @@ Status check_options(const MatrixOptions& options) {
   return {};
 }
 
+Status check_statistics(const InputStatistics& statistics, std::int64_t columns) {
+  if (statistics.columns != columns || statistics.hessian.size() != static_cast<std::size_t>(columns * columns)) {
+    return invalid_argument(fmt::format("statistics of {} columns for a weight of {} columns", statistics.columns, columns));
+  }
+  return check_finite(statistics.hessian, columns, "the Hessian of the layer's inputs");
+}
+
 }  // namespace narrow::quantizers

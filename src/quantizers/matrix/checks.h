@@ -16,6 +16,9 @@ Status check_finite(std::span<const float> values, std::int64_t columns, std::st
 // The sizes agree, none is zero, and all weights are finite.
 Status check_weight(std::span<const float> weight, std::int64_t rows, std::int64_t columns);
 
+// They are of `columns`, and finite.
+Status check_statistics(const InputStatistics& statistics, std::int64_t columns);
+
 Status check_options(const MatrixOptions& options);
 
 }  // namespace narrow::quantizers

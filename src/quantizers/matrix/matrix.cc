@@ -10,7 +10,7 @@
 #include "encodings/packed_codes.h"
 #include "kernels/gemm/gemm.h"
 #include "quantizers/matrix/checks.h"
-#include "quantizers/matrix/cholesky.h"
+#include "quantizers/matrix/compensation.h"
 #include "quantizers/matrix/problem.h"
 
 namespace narrow::quantizers {
@@ -23,35 +23,6 @@ constexpr MatrixMethod kMethods[] = {
     {"awq", "AWQ: round to nearest, ranges clipped for each group's outputs (its scales between layers: scales.h)", true, awq},
     {"hqq", "HQQ: without data, ranges of least sum of |error|^0.7", false, hqq},
 };
-
-// W + c (W D + R) H⁻¹.
-Result<std::vector<float>> compensated(const MatrixProblem& problem, std::span<const float> drift, std::span<const float> residual) {
-  const std::int64_t n = problem.columns;
-  NARROW_RETURN_IF_ERROR(check_finite(drift, n, "the drift of the layer's inputs"));
-  NARROW_RETURN_IF_ERROR(check_finite(residual, n, "the residual beside the layer"));
-  std::vector<float> target(problem.weight, problem.weight + problem.rows * n);
-  double damping = problem.options.damping;
-  NARROW_TRY(const std::vector<float> factor, damped_factor(problem.hessian, n, {}, damping, problem.pool));
-  if (factor.empty()) return target;
-  const auto strength = static_cast<float>(problem.options.compensation);
-  std::mutex mutex;
-  Status failed;
-  for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
-    std::vector<float> move(static_cast<std::size_t>(count * n));
-    if (!residual.empty()) std::copy_n(residual.data() + first * n, count * n, move.data());
-    Status done;
-    if (!drift.empty()) done = kernels::gemm_f32(false, false, count, n, n, 1, problem.weight + first * n, n, drift.data(), n, 1, move.data(), n, 1);
-    if (done) done = solve_rows(factor.data(), n, move.data(), count);
-    if (!done) {
-      std::lock_guard lock(mutex);
-      failed = std::move(done);
-      return;
-    }
-    for (std::int64_t i = 0; i < count * n; ++i) target[static_cast<std::size_t>(first * n + i)] += strength * move[static_cast<std::size_t>(i)];
-  });
-  NARROW_RETURN_IF_ERROR(std::move(failed));
-  return target;
-}
 
 encodings::GroupedMatrix pack(const MatrixProblem& problem, const CodedMatrix& coded) {
   encodings::GroupedMatrix matrix;
@@ -91,25 +62,18 @@ Result<MatrixResult> quantize_matrix(const MatrixMethod& method, std::span<const
                                      const InputStatistics* statistics, const MatrixOptions& options, base::ThreadPool& pool,
                                      std::span<const float> residual) {
   NARROW_RETURN_IF_ERROR(check_options(options));
-  NARROW_RETURN_IF_ERROR(check_weight(weight, rows, columns));
   if (method.needs_statistics && statistics == nullptr) {
     return invalid_argument(fmt::format("method '{}' needs calibration data", method.name)).hint("give a calibration file, or use method rounding");
   }
-  if (statistics != nullptr && (statistics->columns != columns || statistics->hessian.size() != static_cast<std::size_t>(columns * columns))) {
-    return invalid_argument(fmt::format("statistics of {} columns for a weight of {} columns", statistics->columns, columns));
-  }
-  if (statistics != nullptr) NARROW_RETURN_IF_ERROR(check_finite(statistics->hessian, columns, "the Hessian of the layer's inputs"));
-
+  NARROW_RETURN_IF_ERROR(check_weight(weight, rows, columns));
+  if (statistics != nullptr) NARROW_RETURN_IF_ERROR(check_statistics(*statistics, columns));
   MatrixProblem problem{weight.data(), rows, columns, statistics == nullptr ? nullptr : statistics->hessian.data(), options, pool};
   if (options.group_size == 0 || options.group_size > columns) problem.options.group_size = columns;
   MatrixProblem plain = problem;
   plain.options.search = false;
   std::vector<float> target;  // what the method rounds, where it is not the weight
   if (method.needs_statistics && options.compensation > 0 && (!statistics->drift.empty() || !residual.empty())) {
-    if (!residual.empty() && residual.size() != weight.size()) {
-      return invalid_argument(fmt::format("a residual of {} elements for a weight of {}", residual.size(), weight.size()));
-    }
-    NARROW_TRY(target, compensated(problem, statistics->drift, residual));
+    NARROW_TRY(target, compensated_weight(weight, rows, columns, *statistics, options.compensation, pool, residual));
     problem.weight = target.data();
   }
 

@@ -30,7 +30,7 @@ struct MatrixOptions {
   int refine = 4;
   // How much of the errors of earlier layers this one makes up for: 0 none, 1 all that calibration saw, noise with it.
   double compensation = 0.5;
-  double damping = 0.05;         // of the mean of H's diagonal, added to it; grows tenfold until a factorization holds
+  double damping = 0.1;          // of the mean of H's diagonal, added to it; grows tenfold until a factorization holds
 };
 
 // What calibration saw at the input of a Linear.
