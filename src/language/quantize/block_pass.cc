@@ -14,6 +14,7 @@ using graph::Node;
 using graph::Type;
 using graph::ValueId;
 
+constexpr std::string_view kHidden = "hidden";
 constexpr std::int64_t kChunkTokens = 2048;  // enough for products to run at full speed
 
 Tensor positions_of(std::int64_t count, std::int64_t length) {
@@ -63,12 +64,17 @@ Result<Graph> BlockPass::build(const WeightSource& weights) const {
   return graph;
 }
 
+Tensor BlockPass::hidden_of(std::int64_t chunk) const {
+  const std::int64_t first = chunk * states_.chunk(), count = std::min(states_.chunk(), states_.sequences - first);
+  return Tensor::from_borrowed(DType::kF32, {count, states_.length, states_.hidden}, const_cast<float*>(states_.sequence(first)));
+}
+
 Result<std::vector<Tensor>> BlockPass::run(runtime::Session& session, std::int64_t chunk) const {
   const std::int64_t first = chunk * states_.chunk(), count = std::min(states_.chunk(), states_.sequences - first);
   std::vector<runtime::NamedTensor> inputs;
   for (const ValueId id : session.graph().inputs) {
     const std::string& name = session.graph().value(id).name;
-    if (name == "hidden") inputs.emplace_back(name, Tensor::from_borrowed(DType::kF32, {count, states_.length, states_.hidden}, const_cast<float*>(states_.sequence(first))));
+    if (name == kHidden) inputs.emplace_back(name, hidden_of(chunk));
     else if (name == "position_ids") inputs.emplace_back(name, positions_of(count, states_.length));
     else inputs.emplace_back(name, kept_.at(name)[static_cast<std::size_t>(chunk)]);
   }
@@ -77,17 +83,31 @@ Result<std::vector<Tensor>> BlockPass::run(runtime::Session& session, std::int64
 
 Status BlockPass::reach(const WeightSource& weights, const std::vector<std::string>& linears) {
   NARROW_TRY(Graph graph, build(weights));
+  const graph::Uses uses(graph);
   graph.outputs.clear();
   std::vector<std::string> wanted;
+  const auto want = [&](ValueId value) {
+    const std::string& name = graph.value(value).name;
+    if (kept_.contains(name) || std::find(graph.outputs.begin(), graph.outputs.end(), value) != graph.outputs.end()) return;
+    graph.outputs.push_back(value);
+    wanted.push_back(name);
+  };
   for (const std::string& linear : linears) {
     const auto node = std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return n.name == linear; });
     if (node == graph.nodes.end()) return internal_error(fmt::format("the block has no Linear '{}'", linear));
-    const ValueId input = node->input(0);
-    const std::string& name = graph.value(input).name;
-    value_of_[linear] = name;
-    if (kept_.contains(name) || std::find(graph.outputs.begin(), graph.outputs.end(), input) != graph.outputs.end()) continue;
-    graph.outputs.push_back(input);
-    wanted.push_back(name);
+    value_of_[linear] = graph.value(node->input(0)).name;
+    want(node->input(0));
+    const auto& readers = uses.readers[static_cast<std::size_t>(node->output(0))];
+    if (readers.size() != 1 || readers[0].node < 0) continue;
+    const Node& reader = graph.nodes[static_cast<std::size_t>(readers[0].node)];
+    if (!reader.is("Add")) continue;
+    const ValueId other = reader.input(0) == node->output(0) ? reader.input(1) : reader.input(0);
+    residual_of_[linear] = graph.value(other).name;
+    if (graph.value(other).name != kHidden) {
+      want(other);
+    } else if (hidden_.empty()) {
+      for (std::int64_t chunk = 0; chunk < states_.chunks(); ++chunk) hidden_.push_back(hidden_of(chunk));
+    }
   }
   if (wanted.empty()) return {};
   graph::remove_dead(graph);
@@ -99,6 +119,12 @@ Status BlockPass::reach(const WeightSource& weights, const std::vector<std::stri
   }
   kept_.merge(found);
   return {};
+}
+
+const std::vector<Tensor>* BlockPass::residuals(const std::string& linear) const {
+  const auto name = residual_of_.find(linear);
+  if (name == residual_of_.end()) return nullptr;
+  return name->second == kHidden ? &hidden_ : &kept_.at(name->second);
 }
 
 void BlockPass::divide_inputs(const std::string& linear, std::span<const float> factors) {

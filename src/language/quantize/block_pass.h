@@ -37,6 +37,9 @@ class BlockPass {
   Status reach(const WeightSource& weights, const std::vector<std::string>& linears);
   // What a Linear that was reached reads: [tokens, width], one a chunk of sequences.
   const std::vector<Tensor>& inputs(const std::string& linear) const { return kept_.at(value_of_.at(linear)); }
+  // What the output of a Linear that was reached is added to, one a chunk; null where it is not added to the residual stream
+  // as it is.
+  const std::vector<Tensor>* residuals(const std::string& linear) const;
   // Divides the columns of what a Linear reads, when factors have moved into its weight.
   void divide_inputs(const std::string& linear, std::span<const float> factors);
   // What the block gives, over `states` of the same sizes (it may be those that the pass began with).
@@ -44,6 +47,7 @@ class BlockPass {
 
  private:
   Result<graph::Graph> build(const WeightSource& weights) const;
+  Tensor hidden_of(std::int64_t chunk) const;
   Result<std::vector<Tensor>> run(runtime::Session& session, std::int64_t chunk) const;
 
   const Spec& spec_;
@@ -51,6 +55,8 @@ class BlockPass {
   const HiddenStates& states_;
   int threads_;
   std::map<std::string, std::string> value_of_;         // by Linear
+  std::map<std::string, std::string> residual_of_;
+  std::vector<Tensor> hidden_;                          // the block's own input, views of the states
   std::map<std::string, std::vector<Tensor>> kept_;     // by value, one tensor a chunk
 };
 

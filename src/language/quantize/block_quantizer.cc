@@ -1,9 +1,12 @@
 #include "language/quantize/block_quantizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "language/quantize/fold.h"
 #include "quantizers/matrix/matrix.h"
+#include "quantizers/matrix/scales.h"
 
 namespace narrow::language {
 namespace {
@@ -16,13 +19,33 @@ std::vector<std::string> first_of_groups(const LinearLevel& level) {
   return names;
 }
 
-Result<InputStatistics> statistics_of(const std::vector<Tensor>& inputs, base::ThreadPool& pool) {
+bool same_sizes(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Tensor& x, const Tensor& y) { return x.shape() == y.shape(); });
+}
+
+// `originals` are what the float model has there; an expert may get other tokens in the two models, then they say nothing.
+Result<InputStatistics> statistics_of(const std::vector<Tensor>& inputs, const std::vector<Tensor>* originals, base::ThreadPool& pool) {
   InputStatistics statistics(inputs.front().shape().back());
-  for (const Tensor& chunk : inputs) {
-    const std::int64_t width = chunk.shape().back();
-    NARROW_RETURN_IF_ERROR(statistics.add(chunk.data<float>().data(), chunk.size() / width, pool));
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const std::int64_t tokens = inputs[i].size() / inputs[i].shape().back();
+    const float* x = inputs[i].data<float>().data();
+    NARROW_RETURN_IF_ERROR(statistics.add(x, tokens, pool));
+    if (originals != nullptr) NARROW_RETURN_IF_ERROR(statistics.add_drift((*originals)[i].data<float>().data(), x, tokens, pool));
   }
   return statistics;
+}
+
+// Sum of (r_float - r) xᵀ, with r the residual stream that a Linear's output is added to.
+Result<std::vector<float>> residual_drift(const std::vector<Tensor>& originals, const std::vector<Tensor>& residuals, const std::vector<Tensor>& inputs, base::ThreadPool& pool) {
+  const std::int64_t rows = residuals.front().shape().back(), columns = inputs.front().shape().back();
+  std::vector<float> sum(static_cast<std::size_t>(rows * columns)), difference;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const std::span<const float> r = residuals[i].data<float>(), r_float = originals[i].data<float>();
+    difference.resize(r.size());
+    for (std::size_t j = 0; j < r.size(); ++j) difference[j] = r_float[j] - r[j];
+    NARROW_RETURN_IF_ERROR(quantizers::add_products(difference.data(), rows, inputs[i].data<float>().data(), columns, inputs[i].size() / columns, sum.data(), pool));
+  }
+  return sum;
 }
 
 }  // namespace
@@ -40,10 +63,17 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
   for (const LinearLevel& level : levels) {
     NARROW_RETURN_IF_ERROR(pass.reach(current, first_of_groups(level)));
     for (const LinearGroup& group : level) {
-      NARROW_TRY(const InputStatistics statistics, statistics_of(pass.inputs(group.front()), pool_));
+      const std::vector<Tensor>& inputs = pass.inputs(group.front());
+      const std::vector<Tensor>& originals = float_pass.inputs(group.front());
+      const bool comparable = same_sizes(inputs, originals);
+      NARROW_TRY(const InputStatistics statistics, statistics_of(inputs, comparable ? &originals : nullptr, pool_));
       for (const std::string& name : group) {
         NARROW_TRY(const StoredWeight stored, current.matrix(name));
-        NARROW_TRY(QuantizedLinear made, quantize_linear(name, stored, recipe_, &statistics, pool_));
+        std::vector<float> residual;
+        if (const std::vector<Tensor>* residuals = group.size() == 1 ? pass.residuals(name) : nullptr; residuals != nullptr && comparable) {
+          NARROW_TRY(residual, residual_drift(*float_pass.residuals(name), *residuals, inputs, pool_));
+        }
+        NARROW_TRY(QuantizedLinear made, quantize_linear(name, stored, recipe_, &statistics, pool_, residual));
         if (made.weight.quantized()) {
           current.set_matrix(name, made.weight);
           result.matrices[name] = std::move(made.weight);
@@ -60,7 +90,34 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
   return result;
 }
 
-Status BlockQuantizer::smooth(std::int64_t, const std::vector<LinearLevel>&, BlockPass&, OverlayWeights&) { return {}; }
+// Group by group, each on the float model as the groups before have left it.
+Status BlockQuantizer::smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, BlockPass& pass, OverlayWeights& scaled) {
+  for (const LinearLevel& level : levels) {
+    for (const LinearGroup& group : level) {
+      NARROW_TRY(const graph::Graph block, build_block(spec_, scaled, layer, {}));
+      const FoldPlace place = find_fold_place(block, group, spec_);
+      const LinearPlan plan = plan_of(recipe_, group.front());
+      if (!place.found() || !plan.quantize) continue;
+      NARROW_TRY(const InputStatistics statistics, statistics_of(pass.inputs(group.front()), nullptr, pool_));
+      if (statistics.tokens == 0) continue;
+      std::vector<std::vector<float>> weights;
+      std::vector<quantizers::WeightView> views;
+      for (const std::string& name : group) {
+        NARROW_TRY(const StoredWeight stored, scaled.matrix(name));
+        weights.emplace_back(static_cast<std::size_t>(stored.rows() * stored.columns()));
+        to_float_rows(stored, 0, stored.rows(), weights.back().data());
+        views.push_back({weights.back().data(), stored.rows()});
+      }
+      auto found = quantizers::search_awq_scales(views, statistics, matrix_options(plan, recipe_, statistics.columns), pool_);
+      if (!found.ok()) return std::move(found).context(fmt::format("'{}'", group.front())).error();
+      tie_factors(place, *found);
+      if (std::all_of(found->begin(), found->end(), [](float factor) { return factor == 1; })) continue;
+      NARROW_RETURN_IF_ERROR(fold_factors(place, group, *found, scaled));
+      pass.divide_inputs(group.front(), *found);
+    }
+  }
+  return {};
+}
 
 Status advance(const Spec& spec, std::int64_t layer, const WeightSource& weights, HiddenStates& states, int threads) {
   return BlockPass(spec, layer, states, threads).finish(weights, states);

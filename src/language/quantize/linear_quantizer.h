@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "base/thread_pool.h"
@@ -27,8 +28,12 @@ struct QuantizedLinear {
 };
 
 // `statistics` may be null. Errors: invalid_argument (a NaN in the weight, naming it).
+// `residual` is quantize_matrix's.
 Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWeight& stored, const quantizers::Recipe& recipe, const quantizers::InputStatistics* statistics,
-                                        base::ThreadPool& pool);
+                                        base::ThreadPool& pool, std::span<const float> residual = {});
+
+// What quantize_matrix is to do for such a plan.
+quantizers::MatrixOptions matrix_options(const LinearPlan& plan, const quantizers::Recipe& recipe, std::int64_t columns);
 
 // What quantize_linear would make of such a weight.
 Result<MatrixForm> planned_form(const std::string& name, const MatrixForm& stored, const quantizers::Recipe& recipe);

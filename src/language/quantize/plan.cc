@@ -15,7 +15,7 @@ constexpr LanguageMethod kMethods[] = {
     {.name = "rounding", .summary = "round to nearest, each group's range the one of least squared error; needs no data", .codes = "rounding"},
     {.name = "hqq", .summary = "half-quadratic: ranges that leave few large errors; needs no data", .codes = "hqq"},
     {.name = "gptq", .summary = "codes chosen column by column, later ones making good for earlier ones' errors", .needs_data = true, .codes = "gptq"},
-    {.name = "awq", .summary = "inputs scaled so that channels that matter are rounded finely", .needs_data = true, .smooths = true, .codes = "rounding"},
+    {.name = "awq", .summary = "inputs scaled so that channels that matter are rounded finely", .needs_data = true, .smooths = true, .codes = "awq"},
     {.name = "awq-gptq", .summary = "AWQ's scales, then GPTQ's codes", .needs_data = true, .smooths = true, .codes = "gptq"},
     {.name = "nf4", .summary = "4-bit normal float (QLoRA), absmax quantized again; needs no data", .codes = "nf4"},
     {.name = "fp4", .summary = "4-bit float of bitsandbytes; needs no data", .codes = "fp4"},
