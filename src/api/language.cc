@@ -35,15 +35,13 @@ struct LanguageModel::Impl {
     std::error_code error;
     return fs::is_directory(checkpoint.path, error) ? fs::path(checkpoint.path) : fs::path(checkpoint.path).parent_path();
   }
-  // Null when none is named, none lies in the model's file and none beside it.
+  // The named one, else the one in the model's own file or beside it; null when there is none.
   Result<std::shared_ptr<const tokenizers::Tokenizer>> tokenizer(const std::string& named) const {
     if (!named.empty()) return tokenizers::read_tokenizer(named);
-    std::error_code error;
-    if (fs::path(checkpoint.path).extension() == ".gguf") return tokenizers::read_tokenizer(checkpoint.path);
-    for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
-      if (const fs::path beside = folder() / name; fs::exists(beside, error)) return tokenizers::read_tokenizer(beside.string());
-    }
-    return std::shared_ptr<const tokenizers::Tokenizer>();
+    if (checkpoint.path.ends_with(".gguf")) return tokenizers::read_tokenizer(checkpoint.path);
+    const std::optional<std::string> beside = tokenizers::find_tokenizer(folder().string());
+    if (!beside) return std::shared_ptr<const tokenizers::Tokenizer>();
+    return tokenizers::read_tokenizer(*beside);
   }
 };
 
@@ -62,7 +60,7 @@ Result<quantizers::Recipe> make_recipe(const LanguageQuantizeOptions& options) {
     NARROW_TRY(recipe, quantizers::parse_recipe(text, options.recipe_file));
   }
   if (options.method) recipe.method = *options.method;
-  if (recipe.method.empty() || recipe.method == "auto") recipe.method = options.data.empty() ? "rounding" : "gptq";
+  if (recipe.method.empty() || recipe.method == "auto") recipe.method = options.format.starts_with("gguf") ? "blocks" : options.data.empty() ? "rounding" : "gptq";
   if (options.bits) recipe.weights.bits = *options.bits;
   if (options.group_size) recipe.weights.group_size = *options.group_size;
   if (options.symmetric) recipe.weights.symmetric = *options.symmetric;

@@ -28,6 +28,7 @@ struct ExportFormat {
   std::string_view name;                   // "gptq"
   std::string_view summary;
   std::string_view extension;              // of the file; empty: a folder
+  bool chooses_codes = false;              // quantizes floats itself
   encodings::ScaleType (*scale_type)(const Checkpoint& model) = nullptr;  // what scales should be rounded to
   // Whether the format can hold such a weight. Errors: unsupported, with a hint.
   Status (*check)(const MatrixForm& form) = nullptr;

@@ -36,7 +36,7 @@ Status write(const ExportRequest& request) {
 
 template <std::size_t... kIndex>
 std::array<ExportFormat, kCount> make_formats(std::index_sequence<kIndex...>) {
-  return {ExportFormat{.name = kNames[kIndex], .summary = "GGUF: llama.cpp and what builds on it", .extension = ".gguf", .scale_type = f16_scales, .check = check<kIndex>, .write = write<kIndex>}...};
+  return {ExportFormat{.name = kNames[kIndex], .summary = "GGUF: llama.cpp and what builds on it", .extension = ".gguf", .chooses_codes = true, .scale_type = f16_scales, .check = check<kIndex>, .write = write<kIndex>}...};
 }
 
 }  // namespace

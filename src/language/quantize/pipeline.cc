@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "language/exports/exports.h"
 #include "language/quantize/journal.h"
@@ -23,6 +24,8 @@ std::uint64_t size_of(const std::string& path) {
   }
   return bytes;
 }
+
+constexpr const char* kBlocks = "blocks";
 
 bool needs_data(const quantizers::Recipe& recipe) {
   const auto wants = [](const std::string& name) {
@@ -104,6 +107,37 @@ Status fill_journal(const LanguageJob& job, const quantizers::Recipe& recipe, co
   return {};
 }
 
+// The mean square of what each Linear reads in the float model.
+Result<std::map<std::string, std::vector<float>>> measure_importance(const LanguageJob& job, base::ThreadPool& pool) {
+  const Spec& spec = job.model->spec;
+  std::map<std::string, std::vector<float>> importance;
+  NARROW_TRY(HiddenStates states, embed_sequences(spec, *job.model->weights, job.sequences, pool.threads()));
+  for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
+    if (job.progress) job.progress("measuring inputs", static_cast<std::size_t>(layer), static_cast<std::size_t>(spec.layers));
+    BlockPass pass(spec, layer, states, pool.threads());
+    for (const LinearLevel& level : linears_of(spec, layer)) {
+      for (const LinearGroup& group : level) {
+        NARROW_RETURN_IF_ERROR(pass.reach(*job.model->weights, {group.front()}));
+        std::vector<double> sums;
+        std::int64_t tokens = 0;
+        for (const Tensor& inputs : pass.inputs(group.front())) {
+          const auto width = static_cast<std::size_t>(inputs.shape().back());
+          sums.resize(width);
+          tokens += inputs.size() / static_cast<std::int64_t>(width);
+          const std::span<const float> x = inputs.data<float>();
+          for (std::size_t i = 0; i < x.size(); ++i) sums[i % width] += static_cast<double>(x[i]) * x[i];
+        }
+        if (tokens == 0) continue;
+        std::vector<float> means;
+        for (const double sum : sums) means.push_back(static_cast<float>(sum / static_cast<double>(tokens)));
+        for (const std::string& name : group) importance[name] = means;
+      }
+    }
+    NARROW_RETURN_IF_ERROR(pass.finish(*job.model->weights, states));
+  }
+  return importance;
+}
+
 // What the format writes goes to a path beside, which takes the final name when it is whole.
 Status write_out(const ExportFormat& format, const std::string& out, ExportRequest request) {
   request.path = out;
@@ -178,28 +212,46 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
   NARROW_RETURN_IF_ERROR(check_recipe(recipe));
   result.format = job.format.empty() ? default_format(recipe) : job.format;
   NARROW_TRY(const ExportFormat* format, find_export_format(result.format));
+  const bool blocks = recipe.method == kBlocks;
+  if (blocks && !format->chooses_codes) return invalid_argument(fmt::format("method '{}' is for formats that choose codes themselves, and {} does not", kBlocks, format->name)).hint("Use --format gguf-q4_k_m, or another method.");
   NARROW_RETURN_IF_ERROR(check_output(job.out, *format));
   if (recipe.weights.scale_type == "auto") {
     const encodings::ScaleType type = format->scale_type(*job.model);
     recipe.weights.scale_type = type == encodings::ScaleType::kF32 ? "f32" : type == encodings::ScaleType::kBF16 ? "bf16" : "f16";
   }
+  if (blocks) recipe.rules.push_back({.quantize = false});  // the weights reach the format as floats
   NARROW_RETURN_IF_ERROR(check_forms(job, recipe, *format));
   result.recipe = quantizers::to_toml(recipe);
   result.bytes_before = 0;
   for (const std::string& file : job.model->files) result.bytes_before += size_of(file);
 
   base::ThreadPool pool(std::max(1, job.threads));
+  ExportRequest request;
+  request.model = job.model;
+  request.recipe = result.recipe;
+  request.pool = &pool;
+  request.progress = job.progress;
   if (!needs_data(recipe)) {
+    std::map<std::string, std::vector<float>> importance;
+    if (blocks && !job.sequences.empty()) {
+      NARROW_TRY(importance, measure_importance(job, pool));
+      request.importance = [&](const std::string& module) {
+        const auto found = importance.find(module);
+        return found == importance.end() ? std::vector<float>() : found->second;
+      };
+    }
     const LazyWeights weights(job.model->weights, job.model->spec, recipe);
-    NARROW_RETURN_IF_ERROR(write_out(*format, job.out, {job.model, &weights, "", result.recipe, &pool, job.progress}));
-    result.linears = weights.outcomes();
+    request.weights = &weights;
+    NARROW_RETURN_IF_ERROR(write_out(*format, job.out, request));
+    if (!blocks) result.linears = weights.outcomes();
   } else {
     if (job.sequences.empty()) return invalid_argument(fmt::format("method '{}' needs calibration text", recipe.method)).hint("Give some with --data, or use a method that needs none: rounding, hqq, nf4.");
     const std::string folder = job.out + ".partial";
     NARROW_TRY(const Journal journal, Journal::open(folder, describe_job(job, recipe), job.resume));
     NARROW_RETURN_IF_ERROR(fill_journal(job, recipe, journal, pool, result));
     const JournalWeights weights(job.model->weights, job.model->spec, journal);
-    NARROW_RETURN_IF_ERROR(write_out(*format, job.out, {job.model, &weights, "", result.recipe, &pool, job.progress}));
+    request.weights = &weights;
+    NARROW_RETURN_IF_ERROR(write_out(*format, job.out, request));
     journal.remove();
   }
   result.bytes_after = size_of(job.out);
@@ -210,7 +262,12 @@ Status convert_checkpoint(const ConvertJob& job) {
   NARROW_TRY(const ExportFormat* format, find_export_format(job.format));
   NARROW_RETURN_IF_ERROR(check_output(job.out, *format));
   base::ThreadPool pool(std::max(1, job.threads));
-  return write_out(*format, job.out, {job.model, job.model->weights.get(), "", "", &pool, job.progress});
+  ExportRequest request;
+  request.model = job.model;
+  request.weights = job.model->weights.get();
+  request.pool = &pool;
+  request.progress = job.progress;
+  return write_out(*format, job.out, request);
 }
 
 }  // namespace narrow::language

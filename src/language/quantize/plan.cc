@@ -13,6 +13,7 @@ namespace {
 // The table.
 constexpr LanguageMethod kMethods[] = {
     {.name = "rounding", .summary = "round to nearest, each group's range the one of least squared error; needs no data", .codes = "rounding"},
+    {.name = "blocks", .summary = "the output format's own blocks (GGUF); data, if any, say which inputs matter", .codes = "none"},
     {.name = "hqq", .summary = "half-quadratic: ranges that leave few large errors; needs no data", .codes = "hqq"},
     {.name = "gptq", .summary = "codes chosen column by column, later ones making good for earlier ones' errors", .needs_data = true, .codes = "gptq"},
     {.name = "awq", .summary = "inputs scaled so that channels that matter are rounded finely", .needs_data = true, .smooths = true, .codes = "awq"},
