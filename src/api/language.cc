@@ -60,7 +60,7 @@ Result<quantizers::Recipe> make_recipe(const LanguageQuantizeOptions& options) {
     NARROW_TRY(recipe, quantizers::parse_recipe(text, options.recipe_file));
   }
   if (options.method) recipe.method = *options.method;
-  if (recipe.method.empty() || recipe.method == "auto") recipe.method = options.format.starts_with("gguf") ? "blocks" : options.data.empty() ? "rounding" : "gptq";
+  if (recipe.method.empty() || recipe.method == "auto") recipe.method = options.format.starts_with("gguf") ? "blocks" : options.data.empty() ? "rounding-mse" : "gptq";
   if (options.bits) recipe.weights.bits = *options.bits;
   if (options.group_size) recipe.weights.group_size = *options.group_size;
   if (options.symmetric) recipe.weights.symmetric = *options.symmetric;

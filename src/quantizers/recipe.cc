@@ -88,7 +88,6 @@ constexpr Key<Recipe> kRecipeKeys[] = {
     {"bits", [](const toml::node& n, Recipe& r) { return read_count(n, r.weights.bits); }},
     {"group_size", [](const toml::node& n, Recipe& r) { return read_count(n, r.weights.group_size); }},
     {"symmetric_weights", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.symmetric); }},
-    {"search", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.search); }},
     {"smooth", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.smooth); }},
     {"double_quantization", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.double_quantization); }},
     {"scale_type",
@@ -192,8 +191,8 @@ namespace {
 // Only where something differs from the defaults: most recipes are not of weights alone.
 std::string weights_to_toml(const WeightRecipe& weights) {
   if (weights == WeightRecipe{}) return "";
-  return fmt::format("bits = {}\ngroup_size = {}\nsymmetric_weights = {}\nsearch = {}\nsmooth = {}\ndouble_quantization = {}\nscale_type = {}\ndamping = {}\n", weights.bits, weights.group_size,
-                     weights.symmetric, weights.search, weights.smooth, weights.double_quantization, quoted(weights.scale_type), weights.damping);
+  return fmt::format("bits = {}\ngroup_size = {}\nsymmetric_weights = {}\nsmooth = {}\ndouble_quantization = {}\nscale_type = {}\ndamping = {}\n", weights.bits, weights.group_size,
+                     weights.symmetric, weights.smooth, weights.double_quantization, quoted(weights.scale_type), weights.damping);
 }
 
 }  // namespace

@@ -30,7 +30,6 @@ struct WeightRecipe {
   std::uint64_t bits = 4;
   std::uint64_t group_size = 128;             // columns that share a scale; 0: all of a row
   bool symmetric = false;
-  bool search = true;                         // ranges of least squared error; false: minimum and maximum
   bool smooth = false;                        // scale the inputs as AWQ does before codes are chosen
   bool double_quantization = true;            // nf4, fp4
   std::string scale_type = "auto";            // f16 | bf16 | f32; auto: what the written format expects

@@ -26,6 +26,7 @@ constexpr std::uint64_t kShardBytes = 5'000'000'000;
 
 // Tensors that come from one weight, and how to make them.
 struct Item {
+  std::string source;  // what the checkpoint's tensors behind it begin with
   std::vector<TensorSpec> specs;
   std::function<Result<std::vector<Tensor>>()> make;
 };
@@ -75,6 +76,7 @@ Result<Tensor> stored_way(const ExportRequest& request, const Tensor& tensor, co
 Result<Item> plain_item(const ExportRequest& request, const std::string& name, bool is_linear) {
   NARROW_TRY(const Tensor original, request.model->weights->tensor(name));
   Item item;
+  item.source = name;
   item.specs = {{name, original.dtype(), original.shape()}};
   item.make = [&request, name, is_linear, dtype = original.dtype(), shape = original.shape()]() -> Result<std::vector<Tensor>> {
     Tensor tensor;
@@ -92,6 +94,7 @@ Result<Item> plain_item(const ExportRequest& request, const std::string& name, b
 
 Result<Item> quantized_item(const ExportRequest& request, const FolderFormat& format, const std::string& module, const MatrixForm& form, DType plain) {
   Item item;
+  item.source = module + ".";
   NARROW_TRY(item.specs, format.specs(module, form, plain));
   item.make = [&request, &format, module, plain]() -> Result<std::vector<Tensor>> {
     NARROW_TRY(const StoredWeight weight, request.weights->matrix(module));
@@ -122,7 +125,7 @@ Status write_shard(const ExportRequest& request, const std::string& path, const 
     results[i] = [&]() -> Status {
       NARROW_TRY(const std::vector<Tensor> tensors, items[i].make());
       for (std::size_t t = 0; t < tensors.size(); ++t) NARROW_RETURN_IF_ERROR(writer.write(first[i] + t, tensors[t]));
-      for (const TensorSpec& spec : items[i].specs) request.model->weights->release(module_of(spec.name).empty() ? spec.name : module_of(spec.name) + ".");
+      request.model->weights->release(items[i].source);
       return {};
     }();
     if (!results[i].ok()) failed = true;

@@ -40,7 +40,7 @@ quantizers::MatrixOptions matrix_options(const LinearPlan& plan, const quantizer
   options.group_size = std::min(plan.group_size, columns);
   options.symmetric = plan.symmetric;
   options.scale_type = scale_type_of(recipe);
-  options.search = recipe.weights.search;
+  options.search = plan.method != "rounding";
   options.damping = recipe.weights.damping;
   return options;
 }

@@ -12,7 +12,8 @@ namespace {
 
 // The table.
 constexpr LanguageMethod kMethods[] = {
-    {.name = "rounding", .summary = "round to nearest, each group's range the one of least squared error; needs no data", .codes = "rounding"},
+    {.name = "rounding", .summary = "round to nearest between each group's minimum and maximum; needs no data", .codes = "rounding"},
+    {.name = "rounding-mse", .summary = "round to nearest, each group's range the one of least squared error; needs no data", .codes = "rounding"},
     {.name = "blocks", .summary = "the output format's own blocks (GGUF); data, if any, say which inputs matter", .codes = "none"},
     {.name = "hqq", .summary = "half-quadratic: ranges that leave few large errors; needs no data", .codes = "hqq"},
     {.name = "gptq", .summary = "codes chosen column by column, later ones making good for earlier ones' errors", .needs_data = true, .codes = "gptq"},
