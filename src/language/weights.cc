@@ -1,23 +1,11 @@
 #include "language/weights.h"
 
+#include <algorithm>
+
 #include "base/float16.h"
+#include "kernels/half/half.h"
 
 namespace narrow::language {
-namespace {
-
-inline float widen(float x) { return x; }
-inline float widen(double x) { return static_cast<float>(x); }
-inline float widen(base::Float16 x) { return base::to_float(x); }
-inline float widen(base::BFloat16 x) { return base::to_float(x); }
-
-template <typename T>
-void widen_all(const Tensor& from, std::int64_t begin, std::int64_t count, float* out) {
-  const T* at = from.data<T>().data() + begin;
-  for (std::int64_t i = 0; i < count; ++i) out[i] = widen(at[i]);
-}
-
-}  // namespace
-
 std::uint64_t StoredWeight::bytes() const {
   if (grouped) return grouped->codes.size() + grouped->scales.size() * (grouped->scale_type == encodings::ScaleType::kF32 ? 4 : 2) + grouped->zeros.size();
   if (codebook) return codebook->codes.size() + (codebook->nested.empty() ? 4 * codebook->absmax.size() : codebook->absmax.size() + 4 * codebook->nested[0].absmax.size());
@@ -57,12 +45,13 @@ void to_float_rows(const StoredWeight& weight, std::int64_t first, std::int64_t 
     return;
   }
   if (weight.codebook) return encodings::dequantize_rows(*weight.codebook, first, count, out);
-  const std::int64_t columns = weight.columns();
+  const std::int64_t begin = first * weight.columns();
+  const auto size = static_cast<std::size_t>(count * weight.columns());
   switch (weight.plain.dtype()) {
-    case DType::kF16: return widen_all<base::Float16>(weight.plain, first * columns, count * columns, out);
-    case DType::kBF16: return widen_all<base::BFloat16>(weight.plain, first * columns, count * columns, out);
-    case DType::kF64: return widen_all<double>(weight.plain, first * columns, count * columns, out);
-    default: return widen_all<float>(weight.plain, first * columns, count * columns, out);
+    case DType::kF16: return kernels::half_kernels().widen_f16(weight.plain.data<base::Float16>().data() + begin, size, out);
+    case DType::kBF16: return kernels::half_kernels().widen_bf16(weight.plain.data<base::BFloat16>().data() + begin, size, out);
+    case DType::kF64: std::copy_n(weight.plain.data<double>().data() + begin, size, out); return;
+    default: std::copy_n(weight.plain.data<float>().data() + begin, size, out); return;
   }
 }
 

@@ -9,6 +9,7 @@
 #include "encodings/bnb4.h"
 #include "encodings/packed_codes.h"
 #include "kernels/group_dequantize/group_dequantize.h"
+#include "kernels/half/half.h"
 #include "operators/attention_heads.h"
 #include "operators/type_rules.h"
 
@@ -21,26 +22,23 @@ Error misfit(const Node& node, const Tensor& tensor, std::string_view what, std:
   return bad_input(node, fmt::format("{} is {}{}, expected {}", what, to_string(tensor.dtype()), to_string(tensor.shape()), expected));
 }
 
-inline float widen(double x) { return static_cast<float>(x); }
-inline float widen(base::Float16 x) { return base::to_float(x); }
-inline float widen(base::BFloat16 x) { return base::to_float(x); }
-
-template <typename T>
-MakeRows widen_rows(const Tensor& data, std::int64_t columns) {
-  const T* from = data.data<T>().data();
-  return [from, columns](std::int64_t first, std::int64_t count, float* out) {
-    const T* at = from + first * columns;
-    for (std::int64_t i = 0; i < count * columns; ++i) out[i] = widen(at[i]);
-  };
-}
-
 Result<StoredRows> open_float(const Node& node, const Tensor& data, StoredRows rows) {
   if (data.shape() != Shape{rows.rows, rows.columns}) return misfit(node, data, "the weight", fmt::format("[{},{}]", rows.rows, rows.columns));
   switch (data.dtype()) {
     case DType::kF32: rows.direct = data.data<float>().data(); return rows;
-    case DType::kF64: rows.make = widen_rows<double>(data, rows.columns); return rows;
-    case DType::kF16: rows.make = widen_rows<base::Float16>(data, rows.columns); return rows;
-    case DType::kBF16: rows.make = widen_rows<base::BFloat16>(data, rows.columns); return rows;
+    case DType::kF64:
+      rows.make = [from = data.data<double>().data(), columns = rows.columns](std::int64_t first, std::int64_t count, float* out) { std::copy_n(from + first * columns, count * columns, out); };
+      return rows;
+    case DType::kF16:
+      rows.make = [from = data.data<base::Float16>().data(), columns = rows.columns](std::int64_t first, std::int64_t count, float* out) {
+        kernels::half_kernels().widen_f16(from + first * columns, static_cast<std::size_t>(count * columns), out);
+      };
+      return rows;
+    case DType::kBF16:
+      rows.make = [from = data.data<base::BFloat16>().data(), columns = rows.columns](std::int64_t first, std::int64_t count, float* out) {
+        kernels::half_kernels().widen_bf16(from + first * columns, static_cast<std::size_t>(count * columns), out);
+      };
+      return rows;
     default: return misfit(node, data, "the weight", "f32, f64, f16 or bf16");
   }
 }

@@ -18,6 +18,8 @@ struct AffineKernels {
   void (*dequantize_s8)(const std::int8_t* q, std::size_t n, float scale, std::int32_t zero_point, float* x);
   // Smallest and largest element (0 for n = 0; NaN is skipped).
   void (*min_max)(const float* x, std::size_t n, float* min, float* max);
+  // Sums of (x - x')² and of x². These may differ between implementations by rounding.
+  void (*error_u8)(const float* x, const std::uint8_t* q, std::size_t n, float scale, std::int32_t zero_point, float* error, float* size);
 };
 
 const AffineKernels& affine_kernels(base::Isa isa);

@@ -71,9 +71,30 @@ void min_max(const float* x, std::size_t n, float* min, float* max) {
   if (*min > *max) *min = *max = 0;
 }
 
+void error_u8(const float* x, const std::uint8_t* q, std::size_t n, float scale, std::int32_t zero_point, float* error, float* size) {
+  const __m256 s = _mm256_set1_ps(scale);
+  const __m256i zero = _mm256_set1_epi32(zero_point);
+  __m256 errors = _mm256_setzero_ps(), sizes = _mm256_setzero_ps();
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256i codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q + i)));
+    const __m256 v = _mm256_loadu_ps(x + i), difference = _mm256_sub_ps(v, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(codes, zero)), s));
+    errors = _mm256_fmadd_ps(difference, difference, errors);
+    sizes = _mm256_fmadd_ps(v, v, sizes);
+  }
+  kAffineReference.error_u8(x + i, q + i, n - i, scale, zero_point, error, size);
+  alignas(32) float lanes[8], more[8];
+  _mm256_store_ps(lanes, errors);
+  _mm256_store_ps(more, sizes);
+  for (int j = 0; j < 8; ++j) {
+    *error += lanes[j];
+    *size += more[j];
+  }
+}
+
 }  // namespace
 
 const AffineKernels kAffineAvx2 = {quantize<false, std::uint8_t>, quantize<true, std::int8_t>,
-                                   dequantize<false, std::uint8_t>, dequantize<true, std::int8_t>, min_max};
+                                   dequantize<false, std::uint8_t>, dequantize<true, std::int8_t>, min_max, error_u8};
 
 }  // namespace narrow::kernels

@@ -48,9 +48,25 @@ void min_max(const float* x, std::size_t n, float* min, float* max) {
   if (!(*min <= *max)) *min = *max = 0;
 }
 
+void error_u8(const float* x, const std::uint8_t* q, std::size_t n, float scale, std::int32_t zero_point, float* error, float* size) {
+  const __m512 s = _mm512_set1_ps(scale);
+  const __m512i zero = _mm512_set1_epi32(zero_point);
+  __m512 errors = _mm512_setzero_ps(), sizes = _mm512_setzero_ps();
+  for (std::size_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = first(n - i);
+    const __m512i codes = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, q + i));
+    const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+    const __m512 difference = _mm512_maskz_sub_ps(mask, v, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(codes, zero)), s));
+    errors = _mm512_fmadd_ps(difference, difference, errors);
+    sizes = _mm512_fmadd_ps(v, v, sizes);
+  }
+  *error = _mm512_reduce_add_ps(errors);
+  *size = _mm512_reduce_add_ps(sizes);
+}
+
 }  // namespace
 
 const AffineKernels kAffineAvx512 = {quantize<false, std::uint8_t>, quantize<true, std::int8_t>,
-                                     dequantize<false, std::uint8_t>, dequantize<true, std::int8_t>, min_max};
+                                     dequantize<false, std::uint8_t>, dequantize<true, std::int8_t>, min_max, error_u8};
 
 }  // namespace narrow::kernels

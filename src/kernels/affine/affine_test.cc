@@ -101,5 +101,27 @@ TEST(Affine, MinMaxSkipsNaN) {
   }
 }
 
+TEST(Affine, ErrorIsThatOfTheDequantizedCodes) {
+  const float scale = 0.037f;
+  for (const std::size_t n : {0u, 1u, 7u, 16u, 33u, 128u}) {
+    const std::vector<float> x = interesting(n, scale, 5);
+    std::vector<std::uint8_t> q(n);
+    kAffineReference.quantize_u8(x.data(), n, scale, 9, q.data());
+    double error = 0, size = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double back = (static_cast<int>(q[i]) - 9) * static_cast<double>(scale);
+      error += (x[i] - back) * (x[i] - back);
+      size += static_cast<double>(x[i]) * x[i];
+    }
+    if (!std::isfinite(size)) continue;
+    for (const Isa isa : isas()) {
+      float found = -1, found_size = -1;
+      affine_kernels(isa).error_u8(x.data(), q.data(), n, scale, 9, &found, &found_size);
+      EXPECT_NEAR(found, error, 1e-5 * error + 1e-12) << n;
+      EXPECT_NEAR(found_size, size, 1e-5 * size + 1e-12) << n;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace narrow::kernels

@@ -33,9 +33,18 @@ void min_max(const float* x, std::size_t n, float* min, float* max) {
   *max = low <= high ? high : 0;
 }
 
+void error_u8(const float* x, const std::uint8_t* q, std::size_t n, float scale, std::int32_t zero_point, float* error, float* size) {
+  *error = *size = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const float difference = x[i] - static_cast<float>(q[i] - zero_point) * scale;
+    *error += difference * difference;
+    *size += x[i] * x[i];
+  }
+}
+
 }  // namespace
 
 const AffineKernels kAffineReference = {quantize<std::uint8_t>, quantize<std::int8_t>, dequantize<std::uint8_t>,
-                                        dequantize<std::int8_t>, min_max};
+                                        dequantize<std::int8_t>, min_max, error_u8};
 
 }  // namespace narrow::kernels

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "quantizers/matrix/codebook.h"
+#include "quantizers/matrix/plain_rounding.h"
 
 namespace narrow::language {
 namespace {
@@ -59,11 +60,25 @@ Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWei
     return made;
   }
   NARROW_TRY(const LanguageMethod* method, find_language_method(plan.method));
-  std::vector<float> weight(static_cast<std::size_t>(stored.rows() * stored.columns()));
-  to_float_rows(stored, 0, stored.rows(), weight.data());
   outcome.method = plan.method;
   outcome.bits = plan.bits;
   outcome.group_size = plan.group_size;
+  const auto finish = [&](Result<quantizers::MatrixResult> quantized) -> Result<QuantizedLinear> {
+    if (!quantized.ok()) return std::move(quantized).context(fmt::format("'{}.weight'", name)).error();
+    outcome.error = quantized->error;
+    outcome.rounding_error = quantized->rounding_error;
+    outcome.fell_back = quantized->fell_back;
+    if (!quantized->note.empty()) outcome.note = quantized->note;
+    made.weight = {};
+    made.weight.grouped = std::make_shared<const encodings::GroupedMatrix>(std::move(quantized->matrix));
+    outcome.bytes_after = made.weight.bytes();
+    return std::move(made);
+  };
+  if (plan.method == "rounding" && statistics == nullptr) {
+    return finish(quantizers::round_rows([&](std::int64_t row, float* out) { to_float_rows(stored, row, 1, out); }, stored.rows(), stored.columns(), matrix_options(plan, recipe, stored.columns())));
+  }
+  std::vector<float> weight(static_cast<std::size_t>(stored.rows() * stored.columns()));
+  to_float_rows(stored, 0, stored.rows(), weight.data());
   if (is_codebook(*method)) {
     quantizers::CodebookOptions options;
     options.type = codebook_type(*method);
@@ -86,16 +101,7 @@ Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWei
     NARROW_TRY(codes, quantizers::find_matrix_method("rounding"));
     outcome.note = "no calibration token reached it: rounded to nearest";
   }
-  auto quantized = quantizers::quantize_matrix(*codes, weight, stored.rows(), stored.columns(), seen ? statistics : nullptr, options, pool, seen ? residual : std::span<const float>());
-  if (!quantized.ok()) return std::move(quantized).context(fmt::format("'{}.weight'", name)).error();
-  outcome.error = quantized->error;
-  outcome.rounding_error = quantized->rounding_error;
-  outcome.fell_back = quantized->fell_back;
-  if (!quantized->note.empty()) outcome.note = quantized->note;
-  made.weight = {};
-  made.weight.grouped = std::make_shared<const encodings::GroupedMatrix>(std::move(quantized->matrix));
-  outcome.bytes_after = made.weight.bytes();
-  return made;
+  return finish(quantizers::quantize_matrix(*codes, weight, stored.rows(), stored.columns(), seen ? statistics : nullptr, options, pool, seen ? residual : std::span<const float>()));
 }
 
 Result<MatrixForm> planned_form(const std::string& name, const MatrixForm& stored, const quantizers::Recipe& recipe) {

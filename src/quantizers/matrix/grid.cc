@@ -52,12 +52,7 @@ float round_scale(float scale, encodings::ScaleType type) {
   return scale;
 }
 
-Grid min_max_grid(const float* weight, std::int64_t count, const GridOptions& options) {
-  float low = 0, high = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    low = std::min(low, weight[i]);
-    high = std::max(high, weight[i]);
-  }
+Grid range_grid(float low, float high, const GridOptions& options) {
   const float steps = static_cast<float>(options.max_code());
   if (options.symmetric) {
     const float reach = std::max(-low, high);
@@ -66,6 +61,15 @@ Grid min_max_grid(const float* weight, std::int64_t count, const GridOptions& op
   if (low == high) return {1.0f, 0};
   const float scale = round_scale(high / steps - low / steps, options.scale_type);
   return {scale, static_cast<int>(std::clamp(std::nearbyint(-low / scale), 0.0f, steps))};
+}
+
+Grid min_max_grid(const float* weight, std::int64_t count, const GridOptions& options) {
+  float low = 0, high = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    low = std::min(low, weight[i]);
+    high = std::max(high, weight[i]);
+  }
+  return range_grid(low, high, options);
 }
 
 void searched_grids(const kernels::TileColumn* weight, const float* importance, std::int64_t columns, std::int64_t rows,

@@ -33,6 +33,9 @@ inline int nearest_code(float value, const Grid& grid, int max_code) {
   return static_cast<int>(std::clamp(code, 0.0f, static_cast<float>(max_code)));
 }
 
+// The grid of a group whose weights lie in [low, high], low <= 0 <= high.
+Grid range_grid(float low, float high, const GridOptions& options);
+
 // Covers [min(0, min w), max(0, max w)]; symmetric: [-a, a] with a = max |w|.
 Grid min_max_grid(const float* weight, std::int64_t count, const GridOptions& options);
 
