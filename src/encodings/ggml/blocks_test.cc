@@ -97,7 +97,8 @@ std::vector<float> columns_importance() {
 }
 
 // bell_curve(16 * 256) encoded by quantize_<type> of ggml 0.25.3 (ggml-quants.c), built without fused multiply-add: the FNV-1a
-// hash of the bytes, the squared error, and the weighted one when columns_importance() was given to it.
+// hash of the bytes, the squared error, and the weighted one when columns_importance() was given to it. Where the search is
+// better than the reference the hash is of its own bytes: they are the same with every instruction set.
 struct Encoded {
   const char* name;
   std::uint64_t hash;
@@ -107,8 +108,8 @@ struct Encoded {
 constexpr Encoded kEncoded[] = {
     {"Q4_0", 0xacce0120b9c970aa, 3.711277918e-03, 1.628978482e-01, true}, {"Q4_1", 0x478f66a8fef9c4b1, 3.079770096e-03, 1.165115140e-01, true},
     {"Q5_0", 0xae5c2d3c1f14c937, 9.219014742e-04, 4.020420529e-02, true}, {"Q5_1", 0xd68ea862a72fdbce, 7.327189275e-04, 2.754579315e-02, true},
-    {"Q8_0", 0x05d265a1a77731c1, 1.398393567e-05, 7.068773019e-04, true}, {"Q4_K", 0, 2.569229004e-03, 1.195410013e-01, false},
-    {"Q5_K", 0, 6.476722857e-04, 3.065137040e-02, false},                 {"Q6_K", 0, 1.612952826e-04, 7.422296522e-03, false},
+    {"Q8_0", 0x05d265a1a77731c1, 1.398393567e-05, 7.068773019e-04, true}, {"Q4_K", 0xa93764e9af5ecc7f, 2.569229004e-03, 1.195410013e-01, false},
+    {"Q5_K", 0xf08912405872903d, 6.476722857e-04, 3.065137040e-02, false},                 {"Q6_K", 0xdadad33b395f4192, 1.612952826e-04, 7.422296522e-03, false},
 };
 
 double error_of(const GgmlBlocks& type, const std::vector<float>& values, const std::vector<std::uint8_t>& bytes, const std::vector<float>* importance) {
@@ -129,10 +130,10 @@ TEST(GgmlBlocks, EncodeAsTheReferenceOrBetter) {
       type.quantize(values.data() + 256 * row, nullptr, 256, bytes.data() + row_bytes * row);
       type.quantize(values.data() + 256 * row, importance.data(), 256, weighted.data() + row_bytes * row);
     }
+    std::uint64_t hash = 0xCBF29CE484222325;
+    for (const std::uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001B3;
+    EXPECT_EQ(hash, golden.hash) << golden.name << std::hex << " 0x" << hash;
     if (golden.exact) {
-      std::uint64_t hash = 0xCBF29CE484222325;
-      for (const std::uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001B3;
-      EXPECT_EQ(hash, golden.hash) << golden.name;
       EXPECT_NEAR(error_of(type, values, bytes, nullptr), golden.error, golden.error * 1e-6) << golden.name;
     } else {
       EXPECT_LT(error_of(type, values, bytes, nullptr), golden.error * 0.97) << golden.name;

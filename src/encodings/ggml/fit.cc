@@ -1,5 +1,7 @@
 #include "encodings/ggml/fit.h"
 
+#include "base/cpu.h"
+
 namespace narrow::encodings::ggml {
 namespace {
 
@@ -24,7 +26,7 @@ struct Moments {
   Lanes weight, value, square;  // sums of w, w x, w x x
 };
 
-Moments moments_of(const Groups& g) {
+NARROW_INLINE Moments moments_of(const Groups& g) {
   Moments m = {all(0), all(0), all(0)};
   for (int j = 0; j < g.length; ++j) {
     const Lanes weighted = g.weights[j] * g.values[j];
@@ -82,6 +84,85 @@ NARROW_INLINE void symmetric_step(const Groups& g, const Lanes& inverse_scale, f
   best_gain = better ? gain : best_gain;
 }
 
+NARROW_INLINE void affine(const Groups& g, int most, bool falling, Affine* out) {
+  Lanes least_value = g.values[0], most_value = g.values[0];
+  for (int j = 1; j < g.length; ++j) {
+    least_value = smaller(least_value, g.values[j]);
+    most_value = larger(most_value, g.values[j]);
+  }
+  if (falling) least_value = smaller(least_value, all(0));
+  const Moments m = moments_of(g);
+  const Lanes range_inverse = inverse(most_value - least_value);
+  Fit best = {all(0), all(0), m.square};
+  const auto top = static_cast<float>(most);
+  const int steps = most > 15 ? 10 : 20;  // more codes need fewer tries
+  for (int step = 0; step < steps; ++step) {
+    affine_step(g, m, range_inverse * (top - 0.8f + 2.1f / static_cast<float>(steps - 1) * static_cast<float>(step)), least_value, top, falling, best);
+  }
+  for (int again = 0; again < 2; ++again) affine_step(g, m, inverse(best.scale), best.offset, top, falling, best);
+  *out = {best.scale, best.offset};
+}
+
+NARROW_INLINE void symmetric(const Groups& g, int least, int most, Lanes* out) {
+  Lanes extreme = all(0);
+  for (int j = 0; j < g.length; ++j) {
+    const Lanes magnitude = g.values[j] < 0.0f ? -g.values[j] : g.values[j], so_far = extreme < 0.0f ? -extreme : extreme;
+    extreme = magnitude > so_far ? g.values[j] : extreme;
+  }
+  // The extreme value takes the longer, negative side.
+  const Lanes extreme_inverse = inverse(extreme);
+  Lanes scale = all(0), gain = all(0);
+  const auto bottom = static_cast<float>(least), top = static_cast<float>(most);
+  const int steps = most > 15 ? 10 : 19;
+  for (int step = 0; step < steps; ++step) {
+    symmetric_step(g, extreme_inverse * (bottom + 1.2f - 1.8f / static_cast<float>(steps - 1) * static_cast<float>(step)), bottom, top, scale, gain);
+  }
+  for (int step = 0; step < 3; ++step) symmetric_step(g, extreme_inverse * (top + 0.3f * static_cast<float>(step)), bottom, top, scale, gain);
+  for (int again = 0; again < 2; ++again) symmetric_step(g, inverse(scale), bottom, top, scale, gain);
+  *out = scale;
+}
+
+NARROW_INLINE void nearest(const Groups& g, const Lanes& scale, const Lanes& offset, int least, int most, Lanes* codes, Lanes* out) {
+  const Lanes scale_inverse = inverse(scale);
+  Lanes error = all(0);
+  for (int j = 0; j < g.length; ++j) {
+    const Lanes code = code_of(scale_inverse * (g.values[j] - offset), static_cast<float>(least), static_cast<float>(most));
+    const Lanes left = g.values[j] - offset - scale * code;
+    error += g.weights[j] * left * left;
+    codes[j] = code;
+  }
+  *out = error;
+}
+
+// The same for processors that have eight lanes in a register. Without fused multiplication, so the results are the same.
+// Lanes go through memory: registers that return them differ.
+#if defined(__x86_64__)
+[[gnu::target("avx2")]] void affine_avx2(const Groups& g, int most, bool falling, Affine* out) { affine(g, most, falling, out); }
+[[gnu::target("avx2")]] void symmetric_avx2(const Groups& g, int least, int most, Lanes* out) { symmetric(g, least, most, out); }
+[[gnu::target("avx2")]] void nearest_avx2(const Groups& g, const Lanes& scale, const Lanes& offset, int least, int most, Lanes* codes, Lanes* out) {
+  nearest(g, scale, offset, least, most, codes, out);
+}
+#endif
+void affine_any(const Groups& g, int most, bool falling, Affine* out) { affine(g, most, falling, out); }
+void symmetric_any(const Groups& g, int least, int most, Lanes* out) { symmetric(g, least, most, out); }
+void nearest_any(const Groups& g, const Lanes& scale, const Lanes& offset, int least, int most, Lanes* codes, Lanes* out) { nearest(g, scale, offset, least, most, codes, out); }
+
+struct Functions {
+  decltype(&affine_any) affine = affine_any;
+  decltype(&symmetric_any) symmetric = symmetric_any;
+  decltype(&nearest_any) nearest = nearest_any;
+};
+
+const Functions& functions() {
+  static const Functions kChosen = [] {
+#if defined(__x86_64__)
+    if (base::effective_isa() >= base::Isa::kAvx2) return Functions{affine_avx2, symmetric_avx2, nearest_avx2};
+#endif
+    return Functions{};
+  }();
+  return kChosen;
+}
+
 }  // namespace
 
 float weight_factor(const float* importance, int count) {
@@ -104,50 +185,20 @@ void Groups::load(const float* from, const float* importance, float factor, int 
 }
 
 Affine fit_affine(const Groups& g, int most, bool falling) {
-  Lanes least_value = g.values[0], most_value = g.values[0];
-  for (int j = 1; j < g.length; ++j) {
-    least_value = smaller(least_value, g.values[j]);
-    most_value = larger(most_value, g.values[j]);
-  }
-  if (falling) least_value = smaller(least_value, all(0));
-  const Moments m = moments_of(g);
-  const Lanes range_inverse = inverse(most_value - least_value);
-  Fit best = {all(0), all(0), m.square};
-  const auto top = static_cast<float>(most);
-  for (int step = 0; step < 20; ++step) {
-    affine_step(g, m, range_inverse * (top - 0.8f + 0.11f * static_cast<float>(step)), least_value, top, falling, best);
-  }
-  for (int again = 0; again < 2; ++again) affine_step(g, m, inverse(best.scale), best.offset, top, falling, best);
-  return {best.scale, best.offset};
+  Affine found;
+  functions().affine(g, most, falling, &found);
+  return found;
 }
 
 Lanes fit_symmetric(const Groups& g, int least, int most) {
-  Lanes extreme = all(0);
-  for (int j = 0; j < g.length; ++j) {
-    const Lanes magnitude = g.values[j] < 0.0f ? -g.values[j] : g.values[j], so_far = extreme < 0.0f ? -extreme : extreme;
-    extreme = magnitude > so_far ? g.values[j] : extreme;
-  }
-  // The extreme value takes the longer, negative side.
-  const Lanes extreme_inverse = inverse(extreme);
-  Lanes scale = all(0), gain = all(0);
-  const auto bottom = static_cast<float>(least), top = static_cast<float>(most);
-  for (int step = 0; step < 19; ++step) {
-    symmetric_step(g, extreme_inverse * (bottom + 1.2f - 0.1f * static_cast<float>(step)), bottom, top, scale, gain);
-  }
-  for (int step = 0; step < 3; ++step) symmetric_step(g, extreme_inverse * (top + 0.3f * static_cast<float>(step)), bottom, top, scale, gain);
-  for (int again = 0; again < 2; ++again) symmetric_step(g, inverse(scale), bottom, top, scale, gain);
+  Lanes scale;
+  functions().symmetric(g, least, most, &scale);
   return scale;
 }
 
 Lanes nearest_codes(const Groups& g, const Lanes& scale, const Lanes& offset, int least, int most, Lanes* codes) {
-  const Lanes scale_inverse = inverse(scale);
-  Lanes error = all(0);
-  for (int j = 0; j < g.length; ++j) {
-    const Lanes code = code_of(scale_inverse * (g.values[j] - offset), static_cast<float>(least), static_cast<float>(most));
-    const Lanes left = g.values[j] - offset - scale * code;
-    error += g.weights[j] * left * left;
-    codes[j] = code;
-  }
+  Lanes error;
+  functions().nearest(g, scale, offset, least, most, codes, &error);
   return error;
 }
 

@@ -15,13 +15,26 @@ float inverse_or_zero(float v) {
   return std::isfinite(inverse) ? inverse : 0.0f;
 }
 
-// The value of largest magnitude, the first of several. Bits without the sign are in the order of magnitudes.
+struct Range {
+  float least, most;
+};
+Range range_of(const float* x) {
+  float lows[8], highs[8];
+  for (int lane = 0; lane < 8; ++lane) lows[lane] = highs[lane] = x[lane];
+  for (int j = 8; j < kBlock; j += 8) {
+    for (int lane = 0; lane < 8; ++lane) {
+      lows[lane] = x[j + lane] < lows[lane] ? x[j + lane] : lows[lane];
+      highs[lane] = x[j + lane] > highs[lane] ? x[j + lane] : highs[lane];
+    }
+  }
+  return {*std::min_element(lows, lows + 8), *std::max_element(highs, highs + 8)};
+}
+
+// The value of largest magnitude, the first of several; a block of zeros gives +0.
 float extreme_of(const float* x) {
-  std::int32_t magnitudes[kBlock], most = 0;
-  std::memcpy(magnitudes, x, sizeof magnitudes);
-  for (int j = 0; j < kBlock; ++j) magnitudes[j] &= 0x7FFFFFFF;
-  for (int j = 0; j < kBlock; ++j) most = std::max(most, magnitudes[j]);
-  return most == 0 ? 0.0f : x[std::find(magnitudes, magnitudes + kBlock, most) - magnitudes];
+  const auto [least, most] = range_of(x);
+  if (-least != most) return -least > most ? least : most;
+  return most == 0 ? 0.0f : *std::find_if(x, x + kBlock, [most = most](float v) { return std::fabs(v) == most; });
 }
 
 // Half away from zero; |v| < 2^23. The addend is just below 1/2, so that what is just below 1/2 stays 0.
@@ -65,15 +78,12 @@ void symmetric_block(const float* x, std::uint8_t* out) {
 template <int kBits>
 void affine_block(const float* x, std::uint8_t* out) {
   constexpr int kMost = (1 << kBits) - 1;
-  float lows[8], highs[8];
-  for (int lane = 0; lane < 8; ++lane) lows[lane] = highs[lane] = x[lane];
-  for (int j = 8; j < kBlock; j += 8) {
-    for (int lane = 0; lane < 8; ++lane) {
-      lows[lane] = x[j + lane] < lows[lane] ? x[j + lane] : lows[lane];
-      highs[lane] = x[j + lane] > highs[lane] ? x[j + lane] : highs[lane];
-    }
+  const auto [least, most] = range_of(x);
+  if (!std::isfinite(most - least)) {  // far beyond what a half-precision scale reaches
+    float smaller[kBlock];
+    for (int j = 0; j < kBlock; ++j) smaller[j] = x[j] / 4;
+    return affine_block<kBits>(smaller, out);
   }
-  const float least = *std::min_element(lows, lows + 8), most = *std::max_element(highs, highs + 8);
   const float d = (most - least) / kMost, id = inverse_or_zero(d);
   int codes[kBlock];
   for (int j = 0; j < kBlock; ++j) codes[j] = std::min(kMost, static_cast<int>((x[j] - least) * id + 0.5f));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <filesystem>
 #include <mutex>
@@ -24,6 +25,12 @@ using formats::gguf::FileWriter;
 using formats::gguf::TensorPlan;
 
 constexpr std::int64_t kChunkValues = 1 << 18;  // decoded at once by a thread
+
+bool all_finite(const float* values, std::int64_t count) {
+  std::int32_t most = 0;  // without the sign, bits are in the order of magnitudes; infinity and NaN come last
+  for (std::int64_t i = 0; i < count; ++i) most = std::max(most, std::bit_cast<std::int32_t>(values[i]) & 0x7FFFFFFF);
+  return most < 0x7F800000;
+}
 
 // One tensor of the output and where it comes from.
 struct Piece {
@@ -162,8 +169,8 @@ class Exporter {
         float* row = values.data() + r * columns;
         to_float_rows(weight, from, 1, row);
         if (piece.name.plus_one && !piece.bias) std::for_each(row, row + columns, [](float& v) { v += 1.0f; });
-        const auto* bad = std::find_if(row, row + columns, [](float v) { return !std::isfinite(v); });
-        if (bad != row + columns) {
+        if (!all_finite(row, columns)) {
+          const auto* bad = std::find_if(row, row + columns, [](float v) { return !std::isfinite(v); });
           status = invalid_argument(fmt::format("the weight of '{}' is {} at row {}, column {}", module, *bad, from, bad - row)).hint("Mend the checkpoint: a weight that is not finite cannot be encoded.");
           break;
         }
