@@ -66,6 +66,21 @@ TEST(GgufVocabulary, EveryPatternCompiles) {
   }
 }
 
+TEST(GgufVocabulary, LongRunsTakeFewSteps) {
+  constexpr std::size_t kLength = 50'000;
+  for (const GgufPreTokenizer& row : gguf_pre_tokenizers()) {
+    for (const std::string_view pattern : row.patterns) {
+      const auto compiled = Pattern::compile(pattern, "t");
+      ASSERT_TRUE(compiled.ok()) << row.name;
+      for (const std::u32string unit : {U" ", U"a", U"1", U".", U"\n", U"\u6771", U" \n", U"a ", U"\u0301", U"'"}) {
+        std::u32string text;
+        while (text.size() < kLength) text += unit;
+        EXPECT_TRUE(compiled->matches(text + U"x").ok()) << row.name << " " << pattern;
+      }
+    }
+  }
+}
+
 TEST(GgufVocabulary, SentencePiece) {
   EXPECT_EQ(ids(llama(), "ab  ab"), (Ids{1, 7, 3, 7})) << "a token before the text, blanks kept";
   GgufMetadata m = llama();

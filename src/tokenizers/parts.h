@@ -111,5 +111,6 @@ Result<std::unique_ptr<const Model>> make_wordpiece(Vocabulary vocabulary, const
                                                     std::size_t max_characters, const std::string& where);
 Result<std::unique_ptr<const Model>> make_bpe(const Fields& model);
 Result<std::unique_ptr<const Model>> make_unigram(const Fields& model);
+Result<std::unique_ptr<const Model>> make_word_level(const Fields& model);
 
 }  // namespace narrow::tokenizers

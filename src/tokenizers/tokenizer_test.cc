@@ -89,6 +89,50 @@ TEST(Tokenizer, TruncationThatCannotBeMadeIsAnError) {
   EXPECT_EQ(second->encode("a a a", "a").error().code(), ErrorCode::kInvalidArgument);
 }
 
+TEST(Tokenizer, ModelsOfOtherKinds) {
+  const auto of = [](const std::string& model) {
+    auto made = parse_tokenizer(R"({"pre_tokenizer": {"type": "WhitespaceSplit"}, "model": )" + model + "}", "t.json");
+    EXPECT_TRUE(made.ok()) << (made.ok() ? "" : made.error().to_string());
+    return *made;
+  };
+  const auto words = of(R"({"type": "WordLevel", "vocab": {"a": 0, "b": 1, "?": 2}, "unk_token": "?"})");
+  EXPECT_EQ(ids(*words, "a c b"), (Ids{0, 2, 1}));
+  const auto closed = of(R"({"type": "WordLevel", "vocab": {"a": 0}})");
+  EXPECT_EQ(closed->encode("a c").error().code(), ErrorCode::kCorrupt);
+  const auto unigram = of(R"({"unk_id": 0, "vocab": [["?", 0], ["a", -1], ["ab", -3], ["b", -1.5], ["xy", -9]]})");  // of before it had a type
+  EXPECT_EQ(ids(*unigram, "ab xyxyz za"), (Ids{1, 3, 4, 4, 0, 0, 1})) << "a and b before ab; what is unknown stays one token";
+  const auto pairs = of(R"({"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["#version: 0.2", "a b"]})");
+  EXPECT_EQ(ids(*pairs, "aba"), (Ids{2, 0}));
+  const auto message = [](const std::string& model) {
+    const auto made = parse_tokenizer(R"({"model": )" + model + "}", "t.json");
+    EXPECT_FALSE(made.ok()) << model;
+    return made.ok() ? "" : made.error().to_string();
+  };
+  EXPECT_NE(message(R"({"type": "BPE", "dropout": 0.1, "vocab": {}, "merges": []})").find("dropout"), std::string::npos);
+  EXPECT_NE(message(R"({"type": "BPE", "vocab": {"a": 0}, "merges": ["a  a"]})").find("merges[0]"), std::string::npos);
+  EXPECT_NE(message(R"({"type": "BPE", "vocab": {"a": 0}, "merges": [["a"]]})").find("a pair of tokens"), std::string::npos);
+  EXPECT_NE(message(R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 1})").find("unk_id: 1, and there are 1 pieces"), std::string::npos);
+  EXPECT_NE(message(R"({"type": "Unigram", "vocab": [["a", "b"]]})").find("a piece and its score"), std::string::npos);
+  EXPECT_NE(message(R"({"type": "Unigram", "vocab": [["a", 1e999]]})").find("t.json"), std::string::npos);
+}
+
+TEST(Tokenizer, PostProcessors) {
+  const auto of = [](const std::string& post) {
+    auto made = parse_tokenizer(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "<s>": 2, "</s>": 3}, "merges": []}, "post_processor": )" + post + "}", "t.json");
+    EXPECT_TRUE(made.ok()) << (made.ok() ? "" : made.error().to_string());
+    return *made;
+  };
+  const std::string roberta = R"({"type": "RobertaProcessing", "sep": ["</s>", 3], "cls": ["<s>", 2]})";
+  EXPECT_EQ(of(roberta)->encode("a", "b")->ids, (Ids{2, 0, 3, 3, 1, 3}));
+  EXPECT_EQ(of(roberta)->encode("a", "b")->type_ids, Ids(6, 0));
+  EXPECT_EQ(of(R"({"type": "ByteLevel"})")->encode("a", "b")->type_ids, (Ids{0, 1}));
+  EXPECT_EQ(ids(*of(R"({"type": "Sequence", "processors": [{"type": "ByteLevel"}, )" + roberta + "]}"), "a"), (Ids{2, 0, 3}));
+  const auto twice = parse_tokenizer(R"({"model": {"type": "BPE", "vocab": {}, "merges": []}, "post_processor": {"type": "Sequence", "processors": [)" +
+                                         roberta + ", " + roberta + "]}}", "t.json");
+  ASSERT_FALSE(twice.ok());
+  EXPECT_EQ(twice.error().code(), ErrorCode::kUnsupported);
+}
+
 TEST(Tokenizer, SaysWhatIsWrongWithAFile) {
   const auto message = [](const std::string& json) {
     const auto made = parse_tokenizer(json, "t.json");

@@ -70,6 +70,7 @@ std::span<const TokenizerKind> tokenizer_kinds() {
       {"WordPiece", "the longest known piece first, as BERT and its kin (tokenizer.json)", make_wordpiece},
       {"BPE", "pairs joined in the order they were learnt, as GPT-2, Llama, Qwen and most language models (tokenizer.json)", make_bpe},
       {"Unigram", "the likeliest pieces, as T5, XLM-RoBERTa and ALBERT (tokenizer.json)", make_unigram},
+      {"WordLevel", "every word a token (tokenizer.json)", make_word_level},
   };
   return kKinds;
 }

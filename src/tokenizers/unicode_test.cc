@@ -64,5 +64,35 @@ TEST(Unicode, Properties) {
   EXPECT_TRUE(is_chinese(0x4E00) && is_chinese(0x2F800) && !is_chinese(0x3042) && !is_chinese(0xAC00));
 }
 
+TEST(Unicode, Composition) {
+  const auto composed = [](std::u32string text) {
+    decompose(text);
+    compose(text);
+    return text;
+  };
+  EXPECT_EQ(composed(U"e\u0301"), U"\u00E9");
+  EXPECT_EQ(composed(U"\u1100\u1161\u11A8"), U"\uAC01");
+  EXPECT_EQ(composed(U"\uAC00\u11A8"), U"\uAC01");
+  EXPECT_EQ(composed(U"a\u0323\u0302"), U"\u1EAD");
+  EXPECT_EQ(composed(U"a\u0302\u0323"), U"\u1EAD") << "whatever the order of the marks";
+  EXPECT_EQ(composed(U"a\u0301\u0302"), U"\u00E1\u0302") << "a mark of the same class is in the way";
+  EXPECT_EQ(composed(U"\u0301a"), U"\u0301a");
+  EXPECT_EQ(composed(U"\u212B\u0958"), U"\u00C5\u0915\u093C");
+  std::u32string compatible = U"\uFB03\u00B2\u3392";
+  decompose_compatible(compatible);
+  EXPECT_EQ(compatible, U"ffi2MHz");
+  for (char32_t c = 0xA0; c < 0x3000; ++c) {  // what is composed stays so
+    std::u32string once(1, c), twice;
+    once = composed(once);
+    EXPECT_EQ(composed(once), once) << static_cast<std::uint32_t>(c);
+  }
+}
+
+TEST(Unicode, MalformedBytesOneByOne) {
+  EXPECT_EQ(decode_utf8_bytewise("a\xE6\x9D"), (std::u32string{U'a', kMalformedByte, kMalformedByte}));
+  EXPECT_EQ(decode_utf8_bytewise("\xE6\x9D\xB1\xC3"), (std::u32string{U'\u6771', kMalformedByte}));
+  EXPECT_EQ(decode_utf8("a\xE6\x9D"), U"a\uFFFD");
+}
+
 }  // namespace
 }  // namespace narrow::tokenizers

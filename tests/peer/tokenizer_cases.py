@@ -116,6 +116,10 @@ def sentencepiece_like(texts):
                            special=["<unk>"])
     suffixed.decoder = decoders.BPEDecoder()
     yield "words with a suffix", suffixed
+    words = {word: at for at, word in enumerate(dict.fromkeys(["<unk>", *" ".join(texts[:2000]).split()]))}
+    whole = tokenizers.Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    whole.pre_tokenizer = pre_tokenizers.Whitespace()
+    yield "words as they are", whole
 
 
 def unigram(texts, charsmap):
