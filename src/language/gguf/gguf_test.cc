@@ -263,6 +263,35 @@ TEST_F(GgufModel, SaysWhichWeightIsNotFinite) {
   EXPECT_EQ(write(*model, "Q9_0", "m.gguf").error().code(), ErrorCode::kInvalidArgument);
 }
 
+// Every byte of the head changed: an error, or a model whose tensors can be asked for.
+TEST_F(GgufModel, ChangedHeadsAreErrorsOrModels) {
+  for (const std::size_t which : {std::size_t{3}, std::size_t{9}}) {
+    make(config_of(kFamilyCases[which]), tensors_of(kFamilyCases[which]));
+    const auto model = open_checkpoint(folder_.string());
+    ASSERT_TRUE(model.ok());
+    ASSERT_TRUE(write(*model, "Q8_0", "whole.gguf").ok());
+    std::ostringstream text;
+    text << std::ifstream(path("whole.gguf"), std::ios::binary).rdbuf();
+    const std::string whole = text.str();
+    const std::size_t head = formats::gguf::File::open(path("whole.gguf"))->entries()[0].offset;
+    int opened = 0;
+    for (std::size_t at = 0; at < head; at += 3) {
+      std::string changed = whole;
+      changed[at] = static_cast<char>(changed[at] ^ (at % 2 == 0 ? 0xFF : 0x01));
+      std::ofstream(path("changed.gguf"), std::ios::binary) << changed;
+      const auto again = open_checkpoint(path("changed.gguf"));
+      if (!again.ok()) continue;
+      ++opened;
+      for (const std::string& name : again->tensor_names) {
+        const auto tensor = again->weights->tensor(name);
+        EXPECT_TRUE(!tensor.ok() || tensor->size() > 0);
+        if (name.ends_with(".weight")) (void)again->weights->form(name.substr(0, name.size() - 7)).ok();
+      }
+    }
+    EXPECT_GT(opened, 20);
+  }
+}
+
 TEST(GgufMixture, FollowsTheRules) {
   Spec spec{.family = "llama", .layers = 16, .heads = 8, .key_heads = 4};
   const auto type = [&](const char* mixture, GgufPart part, std::int64_t layer, std::int64_t row = 256, bool importance = false) {

@@ -68,7 +68,6 @@ class GgufWeights final : public WeightSource {
 
  private:
   Result<Tensor> expert_of(const formats::gguf::TensorEntry& entry, const Place& place) const {
-    if (entry.shape.size() != 3 || entry.shape[0] != place.experts) return corrupt(fmt::format("{}: '{}' has shape {}, expected {} experts", file_.metadata().where, place.tensor, to_string(entry.shape), place.experts));
     NARROW_TRY(Tensor out, Tensor::create(DType::kF32, {entry.shape[1], entry.shape[2]}));
     NARROW_RETURN_IF_ERROR(file_.decode_rows(entry, place.expert * entry.shape[1], entry.shape[1], out.mutable_data<float>().data()));
     return out;
@@ -105,7 +104,11 @@ Result<Checkpoint> open_gguf(const std::string& path, Result<Spec> (*parse_spec)
   std::unordered_map<std::string, Place> places;
   for (const GgufName& name : names) {
     for (const char* suffix : {".weight", ".bias"}) {
-      if (file.find(name.name + suffix) == nullptr) continue;
+      const formats::gguf::TensorEntry* entry = file.find(name.name + suffix);
+      if (entry == nullptr) continue;
+      if (name.experts > 0 && (entry->shape.size() != 3 || entry->shape[0] != name.experts)) {
+        return corrupt(fmt::format("{}: '{}' has shape {}, expected {} experts", path, entry->name, to_string(entry->shape), name.experts));
+      }
       for (std::int64_t expert = 0; expert < std::max<std::int64_t>(name.experts, 1); ++expert) {
         std::string full = layer_name(name.module, expert) + suffix;
         checkpoint.tensor_names.push_back(full);
