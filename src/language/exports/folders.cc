@@ -52,11 +52,13 @@ Result<std::vector<WeightTensor>> layout_pack(const char* name, const StoredWeig
   return formats::find_weight_layout(name)->pack({*weight.grouped, weight.order}, nullptr);
 }
 
+std::int64_t written_group(const MatrixForm& form) { return form.group_size >= form.columns ? -1 : form.group_size; }
+
 // The settings that most of the weights have.
 MatrixForm usual_form(const std::vector<QuantizedName>& quantized) {
   std::map<std::tuple<int, std::int64_t, bool>, std::pair<int, const MatrixForm*>> counts;
   for (const QuantizedName& name : quantized) {
-    auto& [count, form] = counts[{name.form.bits, name.form.group_size, name.form.symmetric}];
+    auto& [count, form] = counts[{name.form.bits, written_group(name.form), name.form.symmetric}];
     ++count;
     form = &name.form;
   }
@@ -68,8 +70,7 @@ MatrixForm usual_form(const std::vector<QuantizedName>& quantized) {
   return *best;
 }
 
-bool same_settings(const MatrixForm& a, const MatrixForm& b) { return a.bits == b.bits && a.group_size == b.group_size && a.symmetric == b.symmetric; }
-std::int64_t written_group(const MatrixForm& form) { return form.group_size >= form.columns ? -1 : form.group_size; }
+bool same_settings(const MatrixForm& a, const MatrixForm& b) { return a.bits == b.bits && written_group(a) == written_group(b) && a.symmetric == b.symmetric; }
 
 // A name as a regular expression that matches it alone.
 std::string exactly(const std::string& name) {

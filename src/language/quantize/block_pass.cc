@@ -88,6 +88,10 @@ Status BlockPass::reach(const WeightSource& weights, const std::vector<std::stri
   std::vector<std::string> wanted;
   const auto want = [&](ValueId value) {
     const std::string& name = graph.value(value).name;
+    if (name == kHidden) {  // the block's own input needs no computing
+      for (std::int64_t chunk = 0; hidden_.size() < static_cast<std::size_t>(states_.chunks()); ++chunk) hidden_.push_back(hidden_of(chunk));
+      return;
+    }
     if (kept_.contains(name) || std::find(graph.outputs.begin(), graph.outputs.end(), value) != graph.outputs.end()) return;
     graph.outputs.push_back(value);
     wanted.push_back(name);
@@ -103,11 +107,7 @@ Status BlockPass::reach(const WeightSource& weights, const std::vector<std::stri
     if (!reader.is("Add")) continue;
     const ValueId other = reader.input(0) == node->output(0) ? reader.input(1) : reader.input(0);
     residual_of_[linear] = graph.value(other).name;
-    if (graph.value(other).name != kHidden) {
-      want(other);
-    } else if (hidden_.empty()) {
-      for (std::int64_t chunk = 0; chunk < states_.chunks(); ++chunk) hidden_.push_back(hidden_of(chunk));
-    }
+    want(other);
   }
   if (wanted.empty()) return {};
   graph::remove_dead(graph);
@@ -121,10 +121,11 @@ Status BlockPass::reach(const WeightSource& weights, const std::vector<std::stri
   return {};
 }
 
+const std::vector<Tensor>& BlockPass::values(const std::string& name) const { return name == kHidden ? hidden_ : kept_.at(name); }
+
 const std::vector<Tensor>* BlockPass::residuals(const std::string& linear) const {
   const auto name = residual_of_.find(linear);
-  if (name == residual_of_.end()) return nullptr;
-  return name->second == kHidden ? &hidden_ : &kept_.at(name->second);
+  return name == residual_of_.end() ? nullptr : &values(name->second);
 }
 
 void BlockPass::divide_inputs(const std::string& linear, std::span<const float> factors) {

@@ -36,7 +36,7 @@ class BlockPass {
   // Computes what these Linears read, with the weights as they are now; Linears in front of them must not change any more.
   Status reach(const WeightSource& weights, const std::vector<std::string>& linears);
   // What a Linear that was reached reads: [tokens, width], one a chunk of sequences.
-  const std::vector<Tensor>& inputs(const std::string& linear) const { return kept_.at(value_of_.at(linear)); }
+  const std::vector<Tensor>& inputs(const std::string& linear) const { return values(value_of_.at(linear)); }
   // What the output of a Linear that was reached is added to, one a chunk; null where it is not added to the residual stream
   // as it is.
   const std::vector<Tensor>* residuals(const std::string& linear) const;
@@ -46,6 +46,7 @@ class BlockPass {
   Status finish(const WeightSource& weights, HiddenStates& states);
 
  private:
+  const std::vector<Tensor>& values(const std::string& name) const;
   Result<graph::Graph> build(const WeightSource& weights) const;
   Tensor hidden_of(std::int64_t chunk) const;
   Result<std::vector<Tensor>> run(runtime::Session& session, std::int64_t chunk) const;

@@ -55,6 +55,9 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
   const auto scaled = std::make_shared<OverlayWeights>(weights);  // the float model, inputs scaled
   BlockPass float_pass(spec_, layer, float_states, pool_.threads()), pass(spec_, layer, states, pool_.threads());
   for (const LinearLevel& level : levels) NARROW_RETURN_IF_ERROR(float_pass.reach(*scaled, first_of_groups(level)));
+  // By the weights as they are stored: scaled ones give the same but for rounding, and a resumed run has only these.
+  HiddenStates next = float_states;
+  NARROW_RETURN_IF_ERROR(float_pass.finish(*weights, next));
   NARROW_TRY(const LanguageMethod* method, find_language_method(recipe_.method));
   if (recipe_.weights.smooth || method->smooths) NARROW_RETURN_IF_ERROR(smooth(layer, levels, float_pass, *scaled));
 
@@ -82,8 +85,8 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
       }
     }
   }
-  NARROW_RETURN_IF_ERROR(float_pass.finish(*scaled, float_states));
   NARROW_RETURN_IF_ERROR(pass.finish(current, states));
+  float_states = std::move(next);
   // What was scaled and then not quantized has to be written too.
   for (const auto& [module, weight] : scaled->matrices()) result.matrices.try_emplace(module, weight);
   result.tensors = scaled->tensors();

@@ -1,0 +1,94 @@
+"""A language model whose quantization is killed ten times and resumed comes out as the same bytes as without.
+
+usage: resume_test.py <narrow>
+"""
+import json
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+LAYERS, HIDDEN, INTERMEDIATE, VOCABULARY, KILLS = 6, 192, 384, 512, 10
+
+
+def weights(draw, count):
+    """bf16 numbers of a size that a trained model's have."""
+    signs_and_exponents = bytes(draw.choice((0x3C, 0xBC, 0x3D, 0xBD)) for _ in range(256))
+    out = bytearray(2 * count)
+    out[0::2] = draw.randbytes(count)
+    out[1::2] = draw.randbytes(count).translate(signs_and_exponents)
+    return bytes(out)
+
+
+def make_model(folder):
+    draw = random.Random(1)
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "lm_head.weight": (VOCABULARY, HIDDEN), "model.norm.weight": (HIDDEN,)}
+    for i in range(LAYERS):
+        layer = f"model.layers.{i}."
+        shapes |= {layer + "input_layernorm.weight": (HIDDEN,), layer + "post_attention_layernorm.weight": (HIDDEN,)}
+        shapes |= {layer + f"self_attn.{name}_proj.weight": (HIDDEN, HIDDEN) for name in "qkvo"}
+        shapes |= {layer + f"mlp.{name}_proj.weight": (INTERMEDIATE, HIDDEN) for name in ("gate", "up")}
+        shapes[layer + "mlp.down_proj.weight"] = (HIDDEN, INTERMEDIATE)
+    header, data = {}, b""
+    for name, shape in shapes.items():
+        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        values = weights(draw, count) if len(shape) > 1 else struct.pack("<H", 0x3F80) * count
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "intermediate_size": INTERMEDIATE, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "hidden_act": "silu"}))
+    (folder / "tokens.bin").write_bytes(b"".join(struct.pack("<H", draw.randrange(VOCABULARY)) for _ in range(20000)))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def main(binary):
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        model = place / "model"
+        model.mkdir()
+        make_model(model)
+
+        def command(out, *more):
+            return [binary, "quantize", str(model), "-o", str(out), "--method", "awq-gptq", "--data", str(model / "tokens.bin"), "--context", "128", "--samples", "64", "--group-size", "64", "--quiet", *more]
+
+        start = time.monotonic()
+        subprocess.run(command(place / "whole"), check=True, stdout=subprocess.DEVNULL)
+        whole = time.monotonic() - start
+        draw, kills, out = random.Random(2), 0, place / "resumed"
+        for _ in range(KILLS):
+            process = subprocess.Popen(command(out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(draw.random() * whole * 0.5)
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+            process.wait()
+            assert not out.exists() or kills == 0 or process.returncode == 0, "the output appeared before it was whole"
+            if out.exists():
+                break
+        if not out.exists():
+            subprocess.run(command(out, "--resume"), check=True, stdout=subprocess.DEVNULL)
+        print(f"{kills} kills of a run of {whole:.1f} s")
+        assert kills > 0
+        assert contents(out) == contents(place / "whole"), "the resumed output differs"
+        assert not (place / "resumed.partial").exists() and not (place / "resumed.writing").exists(), "unfinished work was left behind"
+
+        # The journal of another job is not taken up.
+        process = subprocess.Popen(command(place / "other"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole * 0.5)
+        process.kill()
+        process.wait()
+        if (place / "other.partial").exists():
+            done = subprocess.run(command(place / "other", "--resume", "--bits", "3"), capture_output=True, text=True)
+            assert done.returncode == 2 and "another run" in done.stderr, done.stderr
+
+
+main(sys.argv[1])
