@@ -11,6 +11,7 @@
 
 #include "api/threads.h"
 #include "base/mapped_file.h"
+#include "language/architectures/architectures.h"
 #include "language/checkpoint.h"
 #include "language/generation.h"
 #include "language/perplexity.h"
@@ -86,6 +87,7 @@ Result<language::LanguageJob> make_job(const LanguageModel& model, const Languag
   job.threads = resolve_threads(options.threads);
   job.progress = options.progress;
   if (options.data.empty()) return job;
+  if (!job.model->spec.known) return language::unknown_architecture(model.impl().checkpoint.path, job.model->spec.family);
   NARROW_TRY(const auto tokenizer, model.impl().tokenizer(options.tokenizer));
   NARROW_TRY(const std::vector<std::int64_t> tokens, language::read_tokens(options.data, tokenizer.get()));
   const std::int64_t most = job.model->spec.max_positions;

@@ -102,13 +102,38 @@ Result<Spec> parse_spec(const std::string& text, const std::string& where) {
   return read_spec(wire::Fields(document, where));
 }
 
+// For a family that is not known: matrices that are neither tables, nor heads, norms or routers are taken for Linears.
+Result<Spec> spec_by_names(const std::string& text, const std::string& where, const formats::safetensors::Checkpoint& tensors) {
+  NARROW_TRY(const nlohmann::json document, wire::parse_json(text, where));
+  Spec spec;
+  NARROW_TRY(spec.family, wire::Fields(document, where).text("model_type"));
+  spec.known = false;
+  constexpr std::string_view kOthers[] = {"embed", "wte", "wpe", "head", "norm", "router", "mlp.gate.", "position", "conv", "shared."};
+  for (const auto& entry : tensors.entries()) {
+    const formats::TensorSpec& tensor = entry.tensor;
+    const bool matrix = tensor.shape.size() == 2 && tensor.shape[0] > 1 && tensor.shape[1] > 1 && tensor.name.ends_with(".weight") &&
+                        (tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 || tensor.dtype == DType::kBF16);
+    const bool other = std::any_of(std::begin(kOthers), std::end(kOthers), [&](std::string_view part) { return tensor.name.find(part) != std::string::npos; });
+    if (matrix && !other) spec.by_name.push_back(tensor.name.substr(0, tensor.name.size() - std::string_view(".weight").size()));
+  }
+  if (spec.by_name.empty()) return unknown_architecture(where, spec.family);
+  return spec;
+}
+
 Result<Checkpoint> open_folder(const std::string& folder) {
   Checkpoint checkpoint;
   const std::string config = (fs::path(folder) / "config.json").string();
   NARROW_TRY(const auto file, base::MappedFile::open(config));
   checkpoint.config_json.assign(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-  NARROW_TRY(checkpoint.spec, parse_spec(checkpoint.config_json, config));
   NARROW_TRY(auto tensors, formats::safetensors::Checkpoint::open(folder));
+  auto spec = parse_spec(checkpoint.config_json, config);
+  if (spec.ok()) {
+    checkpoint.spec = *std::move(spec);
+  } else if (spec.error().code() == ErrorCode::kUnsupported) {
+    NARROW_TRY(checkpoint.spec, spec_by_names(checkpoint.config_json, config, tensors));
+  } else {
+    return std::move(spec).error();
+  }
   for (const auto& entry : tensors.entries()) checkpoint.tensor_names.push_back(entry.tensor.name);
   checkpoint.files = tensors.paths();
   checkpoint.weights = std::make_shared<SafetensorsWeights>(std::move(tensors), checkpoint.spec);

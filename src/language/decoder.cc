@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "language/architectures/architectures.h"
+
 namespace narrow::language {
 namespace {
 
@@ -284,6 +286,7 @@ Result<ValueId> Decoder::head(ValueId x) {
 }  // namespace
 
 Result<Graph> build_decoder(const Spec& spec, const WeightSource& weights, const DecoderOptions& options) {
+  if (!spec.known) return unknown_architecture("config.json", spec.family);
   Decoder decoder(spec, weights, options);
   const ValueId ids = decoder.ids();
   decoder.positions();
@@ -299,6 +302,7 @@ Result<Graph> build_decoder(const Spec& spec, const WeightSource& weights, const
 }
 
 Result<Graph> build_embedding(const Spec& spec, const WeightSource& weights) {
+  if (!spec.known) return unknown_architecture("config.json", spec.family);
   Decoder decoder(spec, weights, {});
   const ValueId ids = decoder.ids();
   decoder.positions();
@@ -308,6 +312,7 @@ Result<Graph> build_embedding(const Spec& spec, const WeightSource& weights) {
 }
 
 Result<Graph> build_block(const Spec& spec, const WeightSource& weights, std::int64_t layer, const DecoderOptions& options) {
+  if (!spec.known) return unknown_architecture("config.json", spec.family);
   Decoder decoder(spec, weights, options);
   const ValueId x = decoder.hidden_input();
   decoder.positions();
@@ -317,11 +322,22 @@ Result<Graph> build_block(const Spec& spec, const WeightSource& weights, std::in
 }
 
 Result<Graph> build_head(const Spec& spec, const WeightSource& weights) {
+  if (!spec.known) return unknown_architecture("config.json", spec.family);
   Decoder decoder(spec, weights, {});
   const ValueId x = decoder.hidden_input();
   NARROW_TRY(const ValueId logits, decoder.head(x));
   decoder.output(logits, "logits");
   return decoder.take();
+}
+
+std::vector<std::string> all_linears(const Spec& spec) {
+  std::vector<std::string> names = spec.by_name;
+  for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
+    for (const LinearLevel& level : linears_of(spec, layer)) {
+      for (const LinearGroup& group : level) names.insert(names.end(), group.begin(), group.end());
+    }
+  }
+  return names;
 }
 
 std::vector<LinearLevel> linears_of(const Spec& spec, std::int64_t layer) {

@@ -18,7 +18,7 @@ struct DecoderOptions {
   std::int64_t positions = 0;
 };
 
-// Errors of all: not_found (a weight), corrupt (a weight of another shape than config.json makes it).
+// Errors of all: unsupported (a family that is not known), not_found (a weight), corrupt (a weight of another shape than config.json makes it).
 Result<graph::Graph> build_decoder(const Spec& spec, const WeightSource& weights, const DecoderOptions& options);
 // input_ids, position_ids → hidden.
 Result<graph::Graph> build_embedding(const Spec& spec, const WeightSource& weights);
@@ -32,5 +32,7 @@ Result<graph::Graph> build_head(const Spec& spec, const WeightSource& weights);
 using LinearGroup = std::vector<std::string>;
 using LinearLevel = std::vector<LinearGroup>;
 std::vector<LinearLevel> linears_of(const Spec& spec, std::int64_t layer);
+// Of all layers; those by name of a family that is not known.
+std::vector<std::string> all_linears(const Spec& spec);
 
 }  // namespace narrow::language

@@ -71,6 +71,8 @@ struct Spec {
   Experts experts;
   std::vector<bool> sparse_layers;      // per layer, when only some are mixtures
   Names names;
+  bool known = true;                    // false: no graph can be built, only `by_name` be rounded
+  std::vector<std::string> by_name;     // of a family that is not known: what look like Linears
 
   std::int64_t window(std::int64_t layer) const { return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)]; }
   bool sparse(std::int64_t layer) const {

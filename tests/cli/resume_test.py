@@ -1,4 +1,5 @@
-"""A language model whose quantization is killed ten times and resumed comes out as the same bytes as without.
+"""A language model whose quantization is killed ten times and resumed comes out as the same bytes as without; one of a family
+that narrow does not know is rounded by the names of its weights, and not run.
 
 usage: resume_test.py <narrow>
 """
@@ -89,6 +90,19 @@ def main(binary):
         if (place / "other.partial").exists():
             done = subprocess.run(command(place / "other", "--resume", "--bits", "3"), capture_output=True, text=True)
             assert done.returncode == 2 and "another run" in done.stderr, done.stderr
+
+        # A family that is not known.
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"model_type": "unheard"}))
+        done = subprocess.run([binary, "evaluate", str(model), "--data", str(model / "tokens.bin")], capture_output=True, text=True)
+        assert done.returncode == 4 and "'unheard'" in done.stderr and "rounding" in done.stderr, done.stderr
+        done = subprocess.run(command(place / "unheard"), capture_output=True, text=True)
+        assert done.returncode == 4 and "'unheard'" in done.stderr, done.stderr
+        for name in ("unheard", "known"):
+            (model / "config.json").write_text(json.dumps(config | {"model_type": {"known": "llama"}.get(name, name)}))
+            subprocess.run([binary, "quantize", str(model), "-o", str(place / name), "--method", "rounding", "--group-size", "64", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        tensors = [path / "model.safetensors" for path in (place / "unheard", place / "known")]
+        assert tensors[0].read_bytes() == tensors[1].read_bytes(), "rounded by names it is something else"
 
 
 main(sys.argv[1])

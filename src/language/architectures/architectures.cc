@@ -33,21 +33,23 @@ constexpr Architecture kArchitectures[] = {
 
 std::span<const Architecture> architectures() { return kArchitectures; }
 
+Error unknown_architecture(const std::string& where, const std::string& type) {
+  std::vector<std::string_view> known;
+  for (const Architecture& row : kArchitectures) known.push_back(row.model_type);
+  const std::vector<std::string> names(known.begin(), known.end());
+  return unsupported(fmt::format("{}: there is no architecture '{}' here yet, known are {}{}", where, type, base::join(names, ", "), base::did_you_mean(type, known)))
+      .hint("It cannot be run, but its weights can be rounded by their names: narrow quantize DIR -o OUT --method rounding-mse.");
+}
+
 Result<Spec> read_spec(const wire::Fields& config) {
   NARROW_TRY(const std::string type, config.text("model_type"));
-  std::vector<std::string_view> known;
   for (const Architecture& row : kArchitectures) {
-    if (row.model_type != type) {
-      known.push_back(row.model_type);
-      continue;
-    }
+    if (row.model_type != type) continue;
     NARROW_TRY(Spec spec, row.read(config));
     spec.family = type;
     return spec;
   }
-  const std::vector<std::string> names(known.begin(), known.end());
-  return unsupported(fmt::format("{}: there is no architecture '{}' here yet, known are {}{}", config.where(), type, base::join(names, ", "), base::did_you_mean(type, known)))
-      .hint("Its weights can still be rounded by name: narrow quantize DIR --method rounding.");
+  return unknown_architecture(config.where(), type);
 }
 
 }  // namespace narrow::language

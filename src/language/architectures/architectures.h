@@ -19,6 +19,9 @@ std::span<const Architecture> architectures();  // the table: architectures.cc
 // Errors: unsupported when no row has the config's model_type (naming those that there are); corrupt, naming the field.
 Result<Spec> read_spec(const wire::Fields& config);
 
+// The error of read_spec for a family without a row.
+Error unknown_architecture(const std::string& where, const std::string& type);
+
 // What most families share: sizes, epsilon, rotary embedding, tied head, activation, windows, and Llama's names.
 Result<Spec> read_common(const wire::Fields& config);
 // The angles that `parameters` (config.json's rope_scaling or rope_parameters) ask for. Errors: unsupported (a kind of scaling).

@@ -50,16 +50,6 @@ std::string module_of(const std::string& tensor) {
   return tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : std::string();
 }
 
-std::set<std::string> all_linears(const Spec& spec) {
-  std::set<std::string> names;
-  for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
-    for (const LinearLevel& level : linears_of(spec, layer)) {
-      for (const LinearGroup& group : level) names.insert(group.begin(), group.end());
-    }
-  }
-  return names;
-}
-
 // [out, in] back to the way in which the family stores it.
 Result<Tensor> stored_way(const ExportRequest& request, const Tensor& tensor, const Shape& shape) {
   if (tensor.shape() == shape) return tensor;
@@ -156,13 +146,15 @@ Status copy_others(const Checkpoint& model, const std::string& folder) {
 }  // namespace
 
 DType plain_type(const Checkpoint& model) {
-  const auto weight = model.weights->tensor(model.spec.names.embedding + ".weight");
+  auto weight = model.weights->tensor(model.spec.names.embedding + ".weight");
+  if (!weight.ok() && !model.spec.by_name.empty()) weight = model.weights->tensor(model.spec.by_name.front() + ".weight");
   return weight.ok() ? weight->dtype() : DType::kF16;
 }
 
 Status write_folder(const ExportRequest& request, const FolderFormat& format) {
   const Checkpoint& model = *request.model;
-  const std::set<std::string> linears = all_linears(model.spec);
+  const std::vector<std::string> names = all_linears(model.spec);
+  const std::set<std::string> linears(names.begin(), names.end());
   const DType plain = plain_type(model);
   std::vector<Item> items;
   std::vector<QuantizedName> quantized;

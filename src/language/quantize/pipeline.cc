@@ -61,20 +61,14 @@ std::string default_format(const quantizers::Recipe& recipe) {
 }
 
 Status check_forms(const LanguageJob& job, const quantizers::Recipe& recipe, const ExportFormat& format) {
-  for (std::int64_t layer = 0; layer < job.model->spec.layers; ++layer) {
-    for (const LinearLevel& level : linears_of(job.model->spec, layer)) {
-      for (const LinearGroup& group : level) {
-        for (const std::string& name : group) {
-          NARROW_TRY(const MatrixForm stored, job.model->weights->form(name));
-          if (stored.quantized()) {
-            return invalid_argument(fmt::format("the model is quantized already: '{}'", name)).hint("Quantize the float model it was made from, or turn it into floats first: narrow convert --format float.");
-          }
-          NARROW_TRY(const MatrixForm form, planned_form(name, stored, recipe));
-          Status fits = format.check(form);
-          if (!fits.ok()) return std::move(fits).context(fmt::format("'{}'", name)).error();
-        }
-      }
+  for (const std::string& name : all_linears(job.model->spec)) {
+    NARROW_TRY(const MatrixForm stored, job.model->weights->form(name));
+    if (stored.quantized()) {
+      return invalid_argument(fmt::format("the model is quantized already: '{}'", name)).hint("Quantize the float model it was made from, or turn it into floats first: narrow convert --format float.");
     }
+    NARROW_TRY(const MatrixForm form, planned_form(name, stored, recipe));
+    Status fits = format.check(form);
+    if (!fits.ok()) return std::move(fits).context(fmt::format("'{}'", name)).error();
   }
   return {};
 }
@@ -179,7 +173,7 @@ LanguageEstimate estimate(const LanguageJob& job) {
   LanguageEstimate found;
   std::uint64_t weights = 0, largest = 0, hessians = 0;
   double per_token = 0, solving = 0;
-  for (const LinearLevel& level : linears_of(spec, 0)) {
+  for (const LinearLevel& level : spec.known ? linears_of(spec, 0) : std::vector<LinearLevel>{{spec.by_name}}) {
     for (const LinearGroup& group : level) {
       for (const std::string& name : group) {
         const auto form = job.model->weights->form(name);
@@ -196,7 +190,7 @@ LanguageEstimate estimate(const LanguageJob& job) {
   }
   const double tokens = job.sequences.empty() ? 0 : static_cast<double>(job.sequences.size() * job.sequences.front().size());
   const auto layers = static_cast<double>(spec.layers);
-  if (tokens == 0) {
+  if (tokens == 0 || !spec.known) {
     found.memory = (std::uint64_t{64} << 20) + largest * 6 * static_cast<std::uint64_t>(job.threads);
     found.operations = layers * static_cast<double>(weights) * 20;
     return found;

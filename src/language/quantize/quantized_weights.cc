@@ -48,12 +48,7 @@ Result<StoredWeight> JournalWeights::matrix(const std::string& module) const {
   return base_->matrix(module);
 }
 
-LazyWeights::LazyWeights(std::shared_ptr<const WeightSource> base, const Spec& spec, const quantizers::Recipe& recipe) : base_(std::move(base)), recipe_(recipe) {
-  for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
-    for (const LinearLevel& level : linears_of(spec, layer)) {
-      for (const LinearGroup& group : level) linears_.insert(linears_.end(), group.begin(), group.end());
-    }
-  }
+LazyWeights::LazyWeights(std::shared_ptr<const WeightSource> base, const Spec& spec, const quantizers::Recipe& recipe) : base_(std::move(base)), recipe_(recipe), linears_(all_linears(spec)) {
   std::sort(linears_.begin(), linears_.end());
 }
 
