@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "language/architectures/architectures.h"
 #include "language/decoder.h"
 #include "runtime/session.h"
 
@@ -40,6 +41,7 @@ void append_likelihood(Graph& graph) {
 }  // namespace
 
 Result<Perplexity> measure_perplexity(const Spec& spec, const WeightSource& weights, std::span<const std::int64_t> tokens, const PerplexityOptions& options) {
+  if (!spec.known) return unknown_architecture("config.json", spec.family);
   Perplexity result;
   const std::int64_t context = options.context != 0 ? options.context : std::min(kUsualContext, spec.max_positions);
   const std::int64_t stride = options.stride != 0 ? options.stride : context;
