@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 
+#include "encodings/bnb4.h"
 #include "formats/quantized_weights/quantized_weights.h"
 #include "formats/safetensors/writer.h"
 
@@ -78,7 +79,7 @@ Result<std::vector<WeightTensor>> pack_all() {
       for (std::int64_t i = 0; i < m.rows * m.columns / 2; ++i) m.codes.push_back(static_cast<std::uint8_t>(g_random()));
       for (std::int64_t i = 0; i < m.blocks(); ++i) {
         second.codes.push_back(static_cast<std::uint8_t>(g_random()));
-        m.absmax.push_back(nested ? dynamic_map()[second.codes.back()] * second.absmax[static_cast<std::size_t>(i / 256)] + second.offset : static_cast<float>(g_random() % 100) / 7.0f);
+        m.absmax.push_back(nested ? encodings::dynamic_map()[second.codes.back()] * second.absmax[static_cast<std::size_t>(i / 256)] + second.offset : static_cast<float>(g_random() % 100) / 7.0f);
       }
       if (nested) m.nested.push_back(second);
       NARROW_TRY(std::vector<WeightTensor> tensors, pack_bitsandbytes(m, DType::kF32));
