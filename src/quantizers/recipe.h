@@ -33,7 +33,7 @@ struct WeightRecipe {
   bool smooth = false;                        // scale the inputs as AWQ does before codes are chosen
   bool double_quantization = true;            // nf4, fp4
   std::string scale_type = "auto";            // f16 | bf16 | f32; auto: what the written format expects
-  double damping = 0.05;                      // GPTQ: of the mean of the Hessian's diagonal
+  double damping = 0.1;                       // GPTQ: of the mean of the Hessian's diagonal
   bool operator==(const WeightRecipe&) const = default;
 };
 
