@@ -1,6 +1,6 @@
 """What `narrow quantize` writes of llama7m is opened by its readers and has the perplexity that narrow says it has.
 
-compressed-tensors (4, 3 and 8 bits, symmetric; asymmetric dequantized on loading) and bitsandbytes NF4 by transformers; ONNX by
+compressed-tensors (4, 3 and 8 bits, symmetric; asymmetric dequantized on loading) and bitsandbytes NF4 and LLM.int8 by transformers; ONNX by
 ONNX Runtime, whole and with its cache. What a reader is not installed for is said and left out. (GGUF: gguf_peer.py.)
 """
 import pathlib
@@ -105,6 +105,8 @@ def main():
             print("transformers with bitsandbytes is not installed: left out")
         else:
             compare("bitsandbytes NF4", by_transformers(nf4, windows), own(nf4))
+            int8 = quantize("int8", "--method", "llm-int8")
+            compare("bitsandbytes LLM.int8", by_transformers(int8, windows), own(int8))
 
 
 if not has("tokenizers"):

@@ -10,7 +10,7 @@ namespace narrow::language {
 namespace {
 
 // The table.
-const ExportFormat* const kFormats[] = {&kCompressedTensorsExport, &kGptqExport, &kGptqV2Export, &kAwqExport, &kBitsandbytesExport, &kFloatExport, &kOnnxExport, &kOnnxQdqExport};
+const ExportFormat* const kFormats[] = {&kCompressedTensorsExport, &kGptqExport, &kGptqV2Export, &kAwqExport, &kBitsandbytesExport, &kBitsandbytesInt8Export, &kFloatExport, &kOnnxExport, &kOnnxQdqExport};
 
 }  // namespace
 

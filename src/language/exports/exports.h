@@ -40,7 +40,7 @@ std::span<const ExportFormat* const> export_formats();  // the table: exports.cc
 Result<const ExportFormat*> find_export_format(std::string_view name);
 
 // One file a writer.
-extern const ExportFormat kGptqExport, kGptqV2Export, kAwqExport, kCompressedTensorsExport, kBitsandbytesExport, kFloatExport, kOnnxExport, kOnnxQdqExport;
+extern const ExportFormat kGptqExport, kGptqV2Export, kAwqExport, kCompressedTensorsExport, kBitsandbytesExport, kBitsandbytesInt8Export, kFloatExport, kOnnxExport, kOnnxQdqExport;
 std::span<const ExportFormat> gguf_exports();  // one for each mixture of block types
 
 }  // namespace narrow::language

@@ -175,6 +175,15 @@ constexpr FolderFormat kBitsandbytesFolder = {
               {"llm_int8_enable_fp32_cpu_offload", false}, {"llm_int8_has_fp16_weight", false}};
     }};
 
+// LLM.int8: rows of s8, which the reader multiplies with inputs in s8 but for their outliers.
+constexpr FolderFormat kInt8Folder = {
+    [](const std::string& module, const MatrixForm& form, DType) { return layout_specs("llm-int8", module, form); },
+    [](const StoredWeight& weight, DType) { return layout_pack("llm-int8", weight); },
+    [](const std::vector<QuantizedName>&, const std::vector<std::string>& kept) -> json {
+      return {{"quant_method", "bitsandbytes"}, {"load_in_4bit", false}, {"load_in_8bit", true}, {"_load_in_4bit", false}, {"_load_in_8bit", true}, {"llm_int8_threshold", 6.0},
+              {"llm_int8_skip_modules", kept}, {"llm_int8_enable_fp32_cpu_offload", false}, {"llm_int8_has_fp16_weight", false}};
+    }};
+
 // ---- float ----
 
 // The weights that the codes stand for, for readers that know no quantization.
@@ -205,6 +214,8 @@ const ExportFormat kCompressedTensorsExport = {.name = "compressed-tensors", .su
                                                .check = check_compressed, .write = [](const ExportRequest& r) { return write_folder(r, kCompressedFolder); }};
 const ExportFormat kBitsandbytesExport = {.name = "bitsandbytes", .summary = "bitsandbytes NF4 and FP4: transformers", .scale_type = f16_scales,
                                           .check = check_bitsandbytes, .write = [](const ExportRequest& r) { return write_folder(r, kBitsandbytesFolder); }};
+const ExportFormat kBitsandbytesInt8Export = {.name = "bitsandbytes-int8", .summary = "bitsandbytes LLM.int8: transformers", .scale_type = [](const Checkpoint&) { return encodings::ScaleType::kF32; },
+                                              .check = [](const MatrixForm& form) { return check_layout("llm-int8", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kInt8Folder); }};
 const ExportFormat kFloatExport = {.name = "float", .summary = "a float checkpoint of the rounded weights, for readers that know no quantization", .scale_type = model_scales,
                                    .check = [](const MatrixForm&) { return Status(); }, .write = [](const ExportRequest& r) { return write_folder(r, kFloatFolder); }};
 

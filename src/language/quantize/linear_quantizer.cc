@@ -94,6 +94,17 @@ Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWei
     outcome.bytes_after = made.weight.bytes();
     return made;
   }
+  if (method->codes == "int8") {
+    auto coded = quantizers::quantize_int8_rows(weight, stored.rows(), stored.columns());
+    if (!coded.ok()) return std::move(coded).context(fmt::format("'{}.weight'", name)).error();
+    outcome.bits = 8;
+    outcome.group_size = 0;
+    made.weight = {};
+    made.weight.grouped = std::make_shared<const encodings::GroupedMatrix>(std::move(*coded));
+    outcome.error = outcome.rounding_error = relative_error(weight, made.weight);
+    outcome.bytes_after = made.weight.bytes();
+    return made;
+  }
   NARROW_TRY(const quantizers::MatrixMethod* codes, quantizers::find_matrix_method(method->codes));
   const quantizers::MatrixOptions options = matrix_options(plan, recipe, stored.columns());
   const bool seen = statistics != nullptr && statistics->tokens > 0;
@@ -119,6 +130,13 @@ Result<MatrixForm> planned_form(const std::string& name, const MatrixForm& store
     return form;
   }
   form.kind = MatrixForm::Kind::kGrouped;
+  if (method->codes == "int8") {
+    form.bits = 8;
+    form.group_size = stored.columns;
+    form.scale_type = encodings::ScaleType::kF32;
+    form.symmetric = true;
+    return form;
+  }
   form.bits = plan.bits;
   form.group_size = plan.group_size == 0 ? stored.columns : std::min(plan.group_size, stored.columns);
   form.scale_type = scale_type_of(recipe);

@@ -57,6 +57,7 @@ std::string describe_job(const LanguageJob& job, const quantizers::Recipe& recip
 
 std::string default_format(const quantizers::Recipe& recipe) {
   if (recipe.method == "nf4" || recipe.method == "fp4") return "bitsandbytes";
+  if (recipe.method == "llm-int8") return "bitsandbytes-int8";
   return "compressed-tensors";
 }
 

@@ -20,6 +20,7 @@ constexpr LanguageMethod kMethods[] = {
     {.name = "awq", .summary = "inputs scaled so that channels that matter are rounded finely", .needs_data = true, .smooths = true, .codes = "awq"},
     {.name = "awq-gptq", .summary = "AWQ's scales, then GPTQ's codes", .needs_data = true, .smooths = true, .codes = "gptq"},
     {.name = "nf4", .summary = "4-bit normal float (QLoRA), absmax quantized again; needs no data", .codes = "nf4"},
+    {.name = "llm-int8", .summary = "LLM.int8: 8-bit rows, which bitsandbytes multiplies with outlier inputs kept in float; needs no data", .codes = "int8"},
     {.name = "fp4", .summary = "4-bit float of bitsandbytes; needs no data", .codes = "fp4"},
 };
 
