@@ -173,7 +173,7 @@ LanguageEstimate estimate(const LanguageJob& job) {
   const Spec& spec = job.model->spec;
   LanguageEstimate found;
   std::uint64_t weights = 0, largest = 0, hessians = 0;
-  double per_token = 0, solving = 0;
+  double per_token = 0, solving = 0, kept = static_cast<double>(spec.hidden);  // numbers a token that stay while a block is worked on
   for (const LinearLevel& level : spec.known ? linears_of(spec, 0) : std::vector<LinearLevel>{{spec.by_name}}) {
     for (const LinearGroup& group : level) {
       for (const std::string& name : group) {
@@ -185,7 +185,10 @@ LanguageEstimate estimate(const LanguageJob& job) {
         hessians = std::max(hessians, static_cast<std::uint64_t>(k * k));
         per_token += 2 * n * k;
         solving += 2 * n * k * k;
-        if (name == group.front()) per_token += k * k;
+        if (name == group.front()) {
+          per_token += k * k;
+          kept += k;
+        }
       }
     }
   }
@@ -196,8 +199,9 @@ LanguageEstimate estimate(const LanguageJob& job) {
     found.operations = layers * static_cast<double>(weights) * 20;
     return found;
   }
-  found.memory = (std::uint64_t{128} << 20) + weights * 5 + hessians * 12 + largest * 12 + static_cast<std::uint64_t>(tokens * static_cast<double>(spec.hidden) * 8);
-  found.operations = layers * (5 * tokens * per_token + solving);
+  // In the float model and in the quantized one; and the hidden numbers of both, and of the next block.
+  found.memory = (std::uint64_t{64} << 20) + weights * 4 + hessians * 12 + largest * 16 + static_cast<std::uint64_t>(tokens * (8 * kept + 12 * static_cast<double>(spec.hidden)));
+  found.operations = layers * (4 * tokens * per_token + solving);
   return found;
 }
 
