@@ -200,7 +200,7 @@ LanguageEstimate estimate(const LanguageJob& job) {
     return found;
   }
   // In the float model and in the quantized one; and the hidden numbers of both, and of the next block.
-  found.memory = (std::uint64_t{64} << 20) + weights * 4 + hessians * 12 + largest * 16 + static_cast<std::uint64_t>(tokens * (8 * kept + 12 * static_cast<double>(spec.hidden)));
+  found.memory = (std::uint64_t{96} << 20) + weights * 4 + hessians * 12 + largest * 16 + static_cast<std::uint64_t>(tokens * (8 * kept + 12 * static_cast<double>(spec.hidden)));
   found.operations = layers * (4 * tokens * per_token + solving);
   return found;
 }
