@@ -59,11 +59,11 @@ int quantize_language_command(const std::string& path, const std::string& output
   options.progress = progress.callback();
   const auto model = LanguageModel::load(path);
   if (!model.ok()) return fail(model.error());
-  const auto estimate = estimate_language(*model, options);
-  if (!estimate.ok()) return fail(estimate.error());
   if (!common.quiet && !common.json) {
-    print(fmt::format("estimate  at most {} of memory, {:.2g} operations\n", human_bytes(estimate->memory_bytes), estimate->operations));
-    std::fflush(stdout);
+    options.on_estimate = [](const LanguageEstimate& estimate) {
+      print(fmt::format("estimate  at most {} of memory, {:.2g} operations\n", human_bytes(estimate.memory_bytes), estimate.operations));
+      std::fflush(stdout);
+    };
   }
   const auto made = quantize_language(*model, output, options);
   progress.finish();

@@ -39,6 +39,11 @@ class LanguageModel {
   std::shared_ptr<const Impl> impl_;
 };
 
+struct LanguageEstimate {
+  std::uint64_t memory_bytes = 0;
+  double operations = 0;                    // multiplications and additions
+};
+
 // What is left out comes from the recipe file, then from the defaults.
 struct LanguageQuantizeOptions {
   std::string recipe_file;                  // TOML
@@ -54,6 +59,7 @@ struct LanguageQuantizeOptions {
   std::string format;                       // "gptq", "awq", …; "" by the method
   bool resume = false;                      // go on where an interrupted run stopped
   int threads = 0;                          // 0: all processors
+  std::function<void(const LanguageEstimate&)> on_estimate;  // called once, before the work
   Progress progress;
 };
 
@@ -73,13 +79,6 @@ struct LanguageQuantization {
   std::uint64_t resumed_blocks = 0, calibration_tokens = 0;
 };
 
-struct LanguageEstimate {
-  std::uint64_t memory_bytes = 0;
-  double operations = 0;                    // multiplications and additions
-};
-
-// What quantize_language will take. Errors: options that cannot work.
-Result<LanguageEstimate> estimate_language(const LanguageModel& model, const LanguageQuantizeOptions& options);
 // Writes to `out`: a folder, or a file for formats that are one. Unfinished work is kept in "<out>.partial", block by block.
 // Errors: invalid_argument (options, out exists, data missing), unsupported (the format cannot hold the result), corrupt, io.
 Result<LanguageQuantization> quantize_language(const LanguageModel& model, const std::string& out, const LanguageQuantizeOptions& options);

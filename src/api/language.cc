@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/threads.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "language/architectures/architectures.h"
 #include "language/checkpoint.h"
 #include "language/generation.h"
@@ -48,16 +48,11 @@ struct LanguageModel::Impl {
 
 namespace {
 
-Result<std::string> read_text(const std::string& path) {
-  NARROW_TRY(const auto file, base::MappedFile::open(path));
-  return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-}
-
 Result<quantizers::Recipe> make_recipe(const LanguageQuantizeOptions& options) {
   quantizers::Recipe recipe;
   recipe.method = "";
   if (!options.recipe_file.empty()) {
-    NARROW_TRY(const std::string text, read_text(options.recipe_file));
+    NARROW_TRY(const std::string text, base::read_text_file(options.recipe_file));
     NARROW_TRY(recipe, quantizers::parse_recipe(text, options.recipe_file));
   }
   if (options.method) recipe.method = *options.method;
@@ -109,7 +104,7 @@ Result<language::LanguageJob> make_job(const LanguageModel& model, const Languag
 std::vector<std::int64_t> end_tokens(const LanguageModel::Impl& model) {
   std::vector<std::int64_t> ids;
   for (const char* name : {"generation_config.json", "config.json"}) {
-    const auto text = read_text((model.folder() / name).string());
+    const auto text = base::read_text_file((model.folder() / name).string());
     if (!text.ok()) continue;
     const auto document = wire::parse_json(*text, name);
     if (!document.ok() || !document->is_object() || !document->contains("eos_token_id")) continue;
@@ -181,14 +176,12 @@ LanguageInfo LanguageModel::info() const {
   return info;
 }
 
-Result<LanguageEstimate> estimate_language(const LanguageModel& model, const LanguageQuantizeOptions& options) {
-  NARROW_TRY(const language::LanguageJob job, make_job(model, options));
-  const language::LanguageEstimate found = language::estimate(job);
-  return LanguageEstimate{found.memory, found.operations};
-}
-
 Result<LanguageQuantization> quantize_language(const LanguageModel& model, const std::string& out, const LanguageQuantizeOptions& options) {
   NARROW_TRY(language::LanguageJob job, make_job(model, options));
+  if (options.on_estimate) {
+    const language::LanguageEstimate found = language::estimate(job);
+    options.on_estimate({found.memory, found.operations});
+  }
   job.out = out;
   NARROW_TRY(language::LanguageResult made, language::quantize_checkpoint(job));
   LanguageQuantization result;

@@ -9,8 +9,8 @@
 #include "api/data_impl.h"
 #include "api/model_impl.h"
 #include "api/threads.h"
-#include "base/mapped_file.h"
 #include "base/text.h"
+#include "base/text_file.h"
 #include "datasets/data_care.h"
 #include "evaluation/distortion.h"
 #include "quantizers/quantizer.h"
@@ -49,17 +49,12 @@ Result<Choice> choose_method(const graph::Graph& graph, bool has_data) {
       .hint("Give some typical inputs with --data; or use --method fp16, which needs none.");
 }
 
-Result<std::string> read_text(const std::string& path) {
-  NARROW_TRY(const auto file, base::MappedFile::open(path));
-  return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-}
-
 // The recipe file, and what the options say over it. `method` may still be "auto".
 Result<quantizers::Recipe> make_recipe(const QuantizeOptions& options, const Data* data) {
   quantizers::Recipe recipe;
   recipe.method = "auto";
   if (!options.recipe_file.empty()) {
-    NARROW_TRY(const std::string text, read_text(options.recipe_file));
+    NARROW_TRY(const std::string text, base::read_text_file(options.recipe_file));
     NARROW_TRY(recipe, quantizers::parse_recipe(text, options.recipe_file));
   }
   if (options.method) recipe.method = *options.method;

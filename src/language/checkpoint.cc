@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "formats/llama2c/llama2c.h"
 #include "formats/safetensors/checkpoint.h"
 #include "language/architectures/architectures.h"
@@ -18,19 +18,6 @@ namespace narrow::language {
 namespace {
 
 namespace fs = std::filesystem;
-
-// [in, out] as [out, in]. Errors: resource_exhausted.
-Result<Tensor> transposed(const Tensor& tensor) {
-  NARROW_TRY(Tensor out, Tensor::create(tensor.dtype(), {tensor.shape()[1], tensor.shape()[0]}));
-  const std::int64_t rows = tensor.shape()[0], columns = tensor.shape()[1];
-  const auto size = static_cast<std::int64_t>(bits_of(tensor.dtype()) / 8);
-  const auto* from = static_cast<const std::uint8_t*>(tensor.raw());
-  auto* to = static_cast<std::uint8_t*>(out.mutable_raw());
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t c = 0; c < columns; ++c) std::copy_n(from + (r * columns + c) * size, size, to + (c * rows + r) * size);
-  }
-  return out;
-}
 
 // Tensors under their own names; a model saved without its head has them without the first part of the name.
 class PlainWeights : public WeightSource {
@@ -123,8 +110,7 @@ Result<Spec> spec_by_names(const std::string& text, const std::string& where, co
 Result<Checkpoint> open_folder(const std::string& folder) {
   Checkpoint checkpoint;
   const std::string config = (fs::path(folder) / "config.json").string();
-  NARROW_TRY(const auto file, base::MappedFile::open(config));
-  checkpoint.config_json.assign(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  NARROW_TRY(checkpoint.config_json, base::read_text_file(config));
   NARROW_TRY(auto tensors, formats::safetensors::Checkpoint::open(folder));
   auto spec = parse_spec(checkpoint.config_json, config);
   if (spec.ok()) {

@@ -55,4 +55,16 @@ void to_float_rows(const StoredWeight& weight, std::int64_t first, std::int64_t 
   }
 }
 
+Result<Tensor> transposed(const Tensor& tensor) {
+  NARROW_TRY(Tensor out, Tensor::create(tensor.dtype(), {tensor.shape()[1], tensor.shape()[0]}));
+  const std::int64_t rows = tensor.shape()[0], columns = tensor.shape()[1];
+  const auto size = static_cast<std::int64_t>(bits_of(tensor.dtype()) / 8);
+  const auto* from = static_cast<const std::uint8_t*>(tensor.raw());
+  auto* to = static_cast<std::uint8_t*>(out.mutable_raw());
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < columns; ++c) std::copy_n(from + (r * columns + c) * size, size, to + (c * rows + r) * size);
+  }
+  return out;
+}
+
 }  // namespace narrow::language

@@ -46,6 +46,9 @@ struct MatrixForm {
 };
 MatrixForm form_of(const StoredWeight& weight);
 
+// A matrix of whole-byte elements with rows and columns exchanged. Errors: resource_exhausted.
+Result<Tensor> transposed(const Tensor& tensor);
+
 class WeightSource {
  public:
   virtual ~WeightSource() = default;

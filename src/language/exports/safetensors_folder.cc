@@ -54,13 +54,7 @@ std::string module_of(const std::string& tensor) {
 Result<Tensor> stored_way(const ExportRequest& request, const Tensor& tensor, const Shape& shape) {
   if (tensor.shape() == shape) return tensor;
   if (!request.model->spec.stored_transposed || tensor.rank() != 2) return internal_error(fmt::format("a tensor of shape {} stands where {} belongs", to_string(tensor.shape()), to_string(shape)));
-  NARROW_TRY(Tensor out, Tensor::create(DType::kF32, shape));
-  const std::vector<float> values = tensor.to_float();
-  const auto rows = static_cast<std::size_t>(tensor.shape()[0]), columns = static_cast<std::size_t>(tensor.shape()[1]);
-  for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t c = 0; c < columns; ++c) out.mutable_data<float>()[c * rows + r] = values[r * columns + c];
-  }
-  return out;
+  return transposed(tensor);
 }
 
 Result<Item> plain_item(const ExportRequest& request, const std::string& name, bool is_linear) {

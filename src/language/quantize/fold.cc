@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quantizers/matrix/scales.h"
+
 namespace narrow::language {
 namespace {
 
@@ -162,9 +164,8 @@ Status fold_factors(const FoldPlace& place, const LinearGroup& group, std::span<
   }
   for (const std::string& member : group) {
     NARROW_TRY(std::vector<float> values, read(member));
-    const std::size_t columns = factors.size();
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] *= factors[i % columns];
-    write(member, static_cast<std::int64_t>(columns), values);
+    quantizers::multiply_columns(values, factors);
+    write(member, static_cast<std::int64_t>(factors.size()), values);
   }
   return {};
 }
