@@ -43,6 +43,7 @@ void add_language_flags(Parser& parser, LanguageFlags& flags) {
   CLI::App& app = parser.app();
   flags.bits_given = app.add_option("--bits", flags.bits, "Language models, weight-only: bits of a weight, 2, 3, 4 (default) or 8");
   flags.group_given = app.add_option("--group-size", flags.group_size, "Language models, weight-only: weights that share a scale (default: 128; 0: all of a row)");
+  app.add_option("--activations", flags.activations, "Language models: round what Linears read to 8 bits: none, dynamic (by token) or static (one scale)");
   app.add_option("--context", flags.context, "Language models: tokens of a calibration sequence (default: 2048, or the model's maximum)")->check(whole_number(1));
   app.add_option("--format", flags.format, "Language models: what is written; see `narrow list language-formats`");
   app.add_flag("--resume", flags.resume, "Language models: go on where an interrupted run stopped");
@@ -53,6 +54,7 @@ int quantize_language_command(const std::string& path, const std::string& output
   if (flags.bits_given->count() != 0) options.bits = flags.bits;
   if (flags.group_given->count() != 0) options.group_size = flags.group_size;
   if (flags.context != 0) options.context = flags.context;
+  if (!flags.activations.empty()) options.activations = flags.activations;
   options.format = flags.format;
   options.resume = flags.resume;
   ProgressLine progress(common.quiet);

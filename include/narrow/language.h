@@ -50,6 +50,7 @@ struct LanguageQuantizeOptions {
   std::optional<std::string> method;        // see `narrow list methods`
   std::optional<std::uint64_t> bits, group_size;
   std::optional<bool> symmetric;
+  std::optional<std::string> activations;   // what Linears read, in 8 bits: "none", "dynamic" (by token), "static" (one scale)
   std::vector<std::string> exclude;         // patterns of names of Linears that stay as they are
   std::string data;                         // calibration: text, .jsonl, .npy or .bin of tokens
   std::string tokenizer;                    // "" takes the one beside the model

@@ -60,6 +60,13 @@ Result<quantizers::Recipe> make_recipe(const LanguageQuantizeOptions& options) {
   if (options.bits) recipe.weights.bits = *options.bits;
   if (options.group_size) recipe.weights.group_size = *options.group_size;
   if (options.symmetric) recipe.weights.symmetric = *options.symmetric;
+  if (options.activations) {
+    constexpr std::string_view kKinds[] = {"none", "dynamic", "static"};
+    if (std::find(std::begin(kKinds), std::end(kKinds), *options.activations) == std::end(kKinds)) {
+      return invalid_argument(fmt::format("activations are '{}', expected none, dynamic or static", *options.activations));
+    }
+    recipe.weights.activations = *options.activations;
+  }
   if (options.samples) recipe.samples = *options.samples;
   if (options.context) recipe.context = *options.context;
   if (options.seed) recipe.seed = *options.seed;
@@ -165,7 +172,8 @@ LanguageInfo LanguageModel::info() const {
       const auto weight = model.weights->matrix(module);
       const std::string kind = form->kind == language::MatrixForm::Kind::kCodebook
                                    ? fmt::format("{}, blocks of {}", form->type == encodings::CodebookMatrix::Type::kNf4 ? "NF4" : "FP4", form->block)
-                                   : fmt::format("{}-bit, {}", form->bits, form->group_size >= form->columns ? "one group a row" : fmt::format("groups of {}", form->group_size));
+                                   : fmt::format("{}-bit, {}{}", form->bits, form->group_size >= form->columns ? "one group a row" : fmt::format("groups of {}", form->group_size),
+                                                 !form->inputs.rounds() ? "" : form->inputs.kind == encodings::InputRounding::Kind::kToken ? ", inputs 8-bit by token" : ", inputs 8-bit");
       add(kind, static_cast<std::uint64_t>(form->rows * form->columns), weight.ok() ? weight->bytes() : 0);
       break;
     }

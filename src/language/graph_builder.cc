@@ -76,6 +76,13 @@ Result<StoredWeight> GraphBuilder::load(const std::string& module, std::int64_t 
 void GraphBuilder::stored(const std::string& module, const StoredWeight& weight, std::vector<ValueId>& inputs, Attributes& attributes) {
   attributes.push_back({"rows", weight.rows()});
   attributes.push_back({"columns", weight.columns()});
+  using Rounding = encodings::InputRounding::Kind;
+  if (weight.inputs.kind == Rounding::kToken) attributes.push_back({"input_rounding", std::string("token")});
+  if (weight.inputs.kind == Rounding::kTensor) {
+    attributes.push_back({"input_rounding", std::string("tensor")});
+    attributes.push_back({"input_scale", weight.inputs.scale});
+    attributes.push_back({"input_zero", std::int64_t{weight.inputs.zero}});
+  }
   const std::string name = module + ".weight";
   if (const auto& matrix = weight.grouped) {
     attributes.push_back({"encoding", std::string("grouped")});

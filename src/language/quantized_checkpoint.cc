@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "base/text.h"
@@ -17,12 +20,14 @@ using formats::WeightShape;
 struct Override {
   std::vector<std::string> targets;
   WeightShape shape;
+  encodings::InputRounding inputs;  // a scale, where there is one, is the module's own
 };
 
 struct Settings {
   std::string layout;        // a row of weight_layouts(), or "bitsandbytes"
-  std::string marker;        // the tensor that tells a quantized module: "qweight"
+  std::vector<std::string> markers;  // tensors that tell a quantized module: "qweight"
   WeightShape usual;
+  encodings::InputRounding inputs;
   std::vector<Override> overrides;
 };
 
@@ -49,15 +54,31 @@ class QuantizedWeights final : public WeightSource {
   }
 
  private:
-  bool is_quantized(const std::string& module) const { return plain_->has(module + "." + settings_.marker); }
+  bool is_quantized(const std::string& module) const {
+    return std::any_of(settings_.markers.begin(), settings_.markers.end(), [&](const std::string& marker) { return plain_->has(module + "." + marker); });
+  }
 
-  const WeightShape& shape_of(const std::string& module) const {
+  std::pair<WeightShape, encodings::InputRounding> settings_of(const std::string& module) const {
     for (const Override& entry : settings_.overrides) {
       for (const std::string& target : entry.targets) {
-        if (target == module || (target.starts_with("re:") && module.find(target.substr(3)) != std::string::npos)) return entry.shape;
+        if (target == module || (target.starts_with("re:") && module.find(target.substr(3)) != std::string::npos)) return {entry.shape, entry.inputs};
       }
     }
-    return settings_.usual;
+    return {settings_.usual, settings_.inputs};
+  }
+
+  // With the scale and zero point that the checkpoint keeps beside the weight.
+  Result<encodings::InputRounding> rounding_of(const std::string& module, encodings::InputRounding rounding) const {
+    if (rounding.kind != encodings::InputRounding::Kind::kTensor) return rounding;
+    NARROW_TRY(const Tensor scale, plain_->tensor(module + ".input_scale"));
+    if (scale.size() != 1 || !is_float(scale.dtype())) return corrupt(fmt::format("'input_scale' is {}{}, expected one number", to_string(scale.dtype()), to_string(scale.shape())));
+    rounding.scale = scale.to_float()[0];
+    if (!(rounding.scale > 0) || !std::isfinite(rounding.scale)) return corrupt(fmt::format("'input_scale' is {}, expected a positive number", rounding.scale));
+    if (!plain_->has(module + ".input_zero_point")) return rounding;
+    NARROW_TRY(const Tensor zero, plain_->tensor(module + ".input_zero_point"));
+    if (zero.size() != 1 || zero.dtype() != DType::kS8) return corrupt(fmt::format("'input_zero_point' is {}{}, expected one s8", to_string(zero.dtype()), to_string(zero.shape())));
+    rounding.zero = zero.data<std::int8_t>()[0];
+    return rounding;
   }
 
   Result<StoredWeight> unpack(const std::string& module, const formats::WeightSource& source) const {
@@ -67,7 +88,8 @@ class QuantizedWeights final : public WeightSource {
       weight.codebook = std::make_shared<const encodings::CodebookMatrix>(std::move(matrix));
       return weight;
     }
-    const WeightShape& shape = shape_of(module);
+    const auto [shape, inputs] = settings_of(module);
+    NARROW_TRY(weight.inputs, rounding_of(module, inputs));
     const char* layout = settings_.layout.c_str();
     if (settings_.layout == "pack-quantized" && plain_->has(module + ".weight")) layout = "int-quantized";
     NARROW_TRY(formats::OrderedMatrix matrix, formats::find_weight_layout(layout)->unpack(shape, source, nullptr));
@@ -85,7 +107,7 @@ Result<Settings> read_gptq(const wire::Fields& fields) {
   NARROW_TRY(const std::string format, fields.text_or("checkpoint_format", "gptq"));
   if (format != "gptq" && format != "gptq_v2") return unsupported(fmt::format("{}: checkpoint_format '{}' is not known here, known are gptq and gptq_v2", fields.where(), format));
   settings.layout = format;
-  settings.marker = "qweight";
+  settings.markers = {"qweight"};
   NARROW_TRY(const std::int64_t bits, fields.whole("bits"));
   settings.usual.bits = static_cast<int>(bits);
   const std::optional<wire::Fields> group = fields.find("group_size");
@@ -117,7 +139,7 @@ Result<Settings> read_awq(const wire::Fields& fields) {
   NARROW_TRY(const std::string version, fields.text_or("version", "gemm"));
   if (version != "gemm" && version != "GEMM") return unsupported(fmt::format("{}: AWQ version '{}' is not known here, known is gemm", fields.where(), version));
   settings.layout = "awq";
-  settings.marker = "qweight";
+  settings.markers = {"qweight"};
   NARROW_TRY(settings.usual.group_size, fields.whole_or("group_size", 128));
   settings.usual.symmetric = false;
   return settings;
@@ -139,14 +161,34 @@ Result<WeightShape> read_scheme(const wire::Fields& group) {
   return shape;
 }
 
+// How the group has inputs rounded, but for the scale.
+Result<encodings::InputRounding> read_inputs(const wire::Fields& group) {
+  using Kind = encodings::InputRounding::Kind;
+  encodings::InputRounding rounding;
+  const std::optional<wire::Fields> scheme = group.find("input_activations");
+  if (!scheme) return rounding;
+  NARROW_TRY(const std::string type, scheme->text_or("type", "int"));
+  NARROW_TRY(const std::int64_t bits, scheme->whole_or("num_bits", 8));
+  NARROW_TRY(const std::string strategy, scheme->text_or("strategy", "tensor"));
+  NARROW_TRY(const bool dynamic, scheme->flag_or("dynamic", false));
+  NARROW_TRY(const bool symmetric, scheme->flag_or("symmetric", true));
+  if (type == "int" && bits == 8 && dynamic && symmetric && strategy == "token") rounding.kind = Kind::kToken;
+  else if (type == "int" && bits == 8 && !dynamic && strategy == "tensor") rounding.kind = Kind::kTensor;
+  else {
+    return unsupported(fmt::format("{}: inputs rounded to {} bits of type '{}' by '{}'{}{} are not known here; known are 8-bit integers, dynamic and symmetric by token or static by tensor",
+                                   scheme->where(), bits, type, strategy, dynamic ? ", dynamic" : "", symmetric ? "" : ", asymmetric"));
+  }
+  return rounding;
+}
+
 Result<Settings> read_compressed(const wire::Fields& fields) {
   Settings settings;
   NARROW_TRY(const std::string format, fields.text("format"));
-  if (format != "pack-quantized" && format != "int-quantized") {
-    return unsupported(fmt::format("{}: the format '{}' is not known here, known are pack-quantized and int-quantized", fields.where(), format));
+  if (format != "pack-quantized" && format != "int-quantized" && format != "mixed-precision") {
+    return unsupported(fmt::format("{}: the format '{}' is not known here, known are pack-quantized, int-quantized and mixed-precision", fields.where(), format));
   }
-  settings.layout = format;
-  settings.marker = format == "pack-quantized" ? "weight_packed" : "weight_scale";
+  settings.layout = "pack-quantized";  // each module tells by its tensors which of the two it has
+  settings.markers = {"weight_packed", "weight_scale"};
   NARROW_TRY(const wire::Fields groups, fields.object("config_groups"));
   bool first = true;
   for (const auto& [name, group] : groups.value().items()) {
@@ -155,11 +197,15 @@ Result<Settings> read_compressed(const wire::Fields& fields) {
     NARROW_TRY(const std::vector<wire::Fields> targets, entry.list("targets"));
     Override override;
     override.shape = shape;
+    NARROW_TRY(override.inputs, read_inputs(entry));
     for (const wire::Fields& target : targets) {
       NARROW_TRY(std::string text, target.as_text());
       override.targets.push_back(std::move(text));
     }
-    if (first) settings.usual = shape;
+    if (first) {
+      settings.usual = shape;
+      settings.inputs = override.inputs;
+    }
     first = false;
     settings.overrides.push_back(std::move(override));
   }
@@ -171,7 +217,7 @@ Result<Settings> read_bitsandbytes(const wire::Fields& fields) {
   NARROW_TRY(const bool four, fields.flag_or("load_in_4bit", false));
   Settings settings;
   settings.layout = four ? "bitsandbytes" : "llm-int8";
-  settings.marker = four ? "weight.quant_map" : "SCB";
+  settings.markers = {four ? "weight.quant_map" : "SCB"};
   settings.usual = {.bits = 8, .group_size = -1, .symmetric = true};
   return settings;
 }

@@ -37,6 +37,7 @@ class RandomWeights final : public WeightSource {
     return weight;
   }
   void release(const std::string&) const override {}
+  std::map<std::string, Tensor>& tensors() { return tensors_; }
 
  private:
   std::mt19937 random_{7};
@@ -46,6 +47,7 @@ class RandomWeights final : public WeightSource {
 struct SmallModel {
   Spec spec;
   std::shared_ptr<RandomWeights> weights = std::make_shared<RandomWeights>();
+  std::string config;  // config.json
 };
 
 // 2 layers of 32 numbers, 4 heads of 2 keys. `settings` go over config.json's usual fields.
@@ -56,7 +58,9 @@ inline SmallModel small_model(const std::string& family, const nlohmann::json& s
   config.update(settings);
   const auto spec = read_spec(wire::Fields(config, "config.json"));
   EXPECT_TRUE(spec.ok()) << spec.error().to_string();
-  SmallModel model{*spec};
+  SmallModel model;
+  model.spec = *spec;
+  model.config = config.dump();
   const Names& names = spec->names;
   const std::int64_t h = spec->hidden, q = spec->heads * spec->head_size, k = spec->key_heads * spec->head_size, i = spec->intermediate;
   const auto add = [&](const std::string& pattern, std::int64_t layer, Shape shape, float around = 0) {

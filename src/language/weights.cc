@@ -16,6 +16,7 @@ MatrixForm form_of(const StoredWeight& weight) {
   MatrixForm form;
   form.rows = weight.rows();
   form.columns = weight.columns();
+  form.inputs = weight.inputs;
   if (const auto& m = weight.grouped) {
     form.kind = MatrixForm::Kind::kGrouped;
     form.bits = m->bits;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "encodings/grouped_matrix.h"
+#include "encodings/input_rounding.h"
 #include "narrow/result.h"
 #include "tensor/tensor.h"
 
@@ -17,6 +18,7 @@ struct StoredWeight {
   std::shared_ptr<const encodings::GroupedMatrix> grouped;
   std::shared_ptr<const encodings::CodebookMatrix> codebook;
   std::vector<std::int32_t> order;                             // column j of `grouped` is input order[j]; empty: input j
+  encodings::InputRounding inputs;                             // what happens to the inputs before they meet it
 
   std::int64_t rows() const { return grouped ? grouped->rows : codebook ? codebook->rows : plain.shape()[0]; }
   std::int64_t columns() const { return grouped ? grouped->columns : codebook ? codebook->columns : plain.shape()[1]; }
@@ -41,6 +43,7 @@ struct MatrixForm {
   encodings::CodebookMatrix::Type type = encodings::CodebookMatrix::Type::kNf4;  // codebook
   std::int64_t block = 0;
   bool nested = false;
+  encodings::InputRounding inputs;                             // before the work is done, a scale of 0
 
   bool quantized() const { return kind != Kind::kPlain; }
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "operators/attention_heads.h"
@@ -21,8 +22,28 @@ using graph::TypeKind;
 
 constexpr std::string_view kDomain = "ai.narrow";
 
-// x, data, scales, zeros, bias
+// x, data, scales, zeros, bias. Attributes, besides those of stored_weights.h: input_rounding "token" or "tensor", absent for
+// none; input_scale and input_zero of "tensor".
 constexpr std::size_t kLinearBias = 4;
+
+Result<encodings::InputRounding> read_rounding(const Node& node) {
+  using Kind = encodings::InputRounding::Kind;
+  encodings::InputRounding rounding;
+  const std::string kind = node.get_string("input_rounding", "");
+  if (kind.empty()) return rounding;
+  if (kind == "token") {
+    rounding.kind = Kind::kToken;
+    return rounding;
+  }
+  if (kind != "tensor") return bad_attribute(node, fmt::format("input_rounding is '{}', expected token or tensor", kind));
+  rounding.kind = Kind::kTensor;
+  rounding.scale = node.get_float("input_scale", 0);
+  const std::int64_t zero = node.get_int("input_zero", 0);
+  if (!(rounding.scale > 0) || !std::isfinite(rounding.scale)) return bad_attribute(node, fmt::format("input_scale is {}, expected a positive number", rounding.scale));
+  if (zero < -128 || zero > 127) return bad_attribute(node, fmt::format("input_zero is {}, expected -128 to 127", zero));
+  rounding.zero = static_cast<int>(zero);
+  return rounding;
+}
 
 Status infer_linear(InferContext& context) {
   const Node& node = context.node();
@@ -48,7 +69,8 @@ Status run_linear(const Node& node, RunContext& context) {
     if (given.shape() != Shape{weights.rows}) return bad_input(node, fmt::format("the bias has shape {}, expected [{}]", to_string(given.shape()), weights.rows));
     NARROW_TRY(bias, FloatInput::open(given, "the bias"));
   }
-  return multiply_rows(node, context, weights, true, bias.size() == 0 ? nullptr : bias.data());
+  NARROW_TRY(const encodings::InputRounding rounding, read_rounding(node));
+  return multiply_rows(node, context, weights, true, bias.size() == 0 ? nullptr : bias.data(), rounding);
 }
 
 Status infer_embedding(InferContext& context) {

@@ -12,7 +12,8 @@
 
 namespace narrow::operators {
 
-Status multiply_rows(const graph::Node& node, RunContext& context, const StoredRows& weights, bool transposed, const float* bias) {
+Status multiply_rows(const graph::Node& node, RunContext& context, const StoredRows& weights, bool transposed, const float* bias,
+                     const encodings::InputRounding& rounding) {
   const Tensor& a = context.input(0);
   const std::int64_t inner = transposed ? weights.columns : weights.rows, outer = transposed ? weights.rows : weights.columns;
   if (a.rank() < 1 || a.shape().back() != inner) return bad_input(node, fmt::format("A has shape {}, expected […, {}]", to_string(a.shape()), inner));
@@ -22,13 +23,23 @@ Status multiply_rows(const graph::Node& node, RunContext& context, const StoredR
   if (y.size() == 0) return {};
   NARROW_TRY(const FloatInput x, FloatInput::open(a, "A"));
   const std::int64_t m = a.size() / inner;
+  const float* from = x.data();
+  std::vector<float> rounded;
+  if (rounding.rounds()) {
+    NARROW_TRY(rounded, make_floats(node, a.size()));
+    context.pool().parallel_for(static_cast<std::size_t>(m), [&](std::size_t row, int) {
+      const std::int64_t at = static_cast<std::int64_t>(row) * inner;
+      encodings::round_inputs(rounding, x.data() + at, 1, inner, rounded.data() + at);
+    });
+    from = rounded.data();
+  }
   for (std::int64_t i = 0; i < m; ++i) {
     if (bias == nullptr) std::fill_n(y.data() + i * outer, outer, 0.0f);
     else std::copy_n(bias, outer, y.data() + i * outer);
   }
   const int threads = std::max(1, context.pool().threads());
   if (weights.direct != nullptr) {
-    NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, transposed, m, outer, inner, 1, x.data(), inner, weights.direct, weights.columns, 1, y.data(), outer, threads));
+    NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, transposed, m, outer, inner, 1, from, inner, weights.direct, weights.columns, 1, y.data(), outer, threads));
     y.store();
     return {};
   }
@@ -41,7 +52,7 @@ Status multiply_rows(const graph::Node& node, RunContext& context, const StoredR
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t first = t * tile, count = std::min(tile, weights.rows - first);
       weights.make(first, count, rows.data());
-      NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, false, m, outer, count, 1, x.data() + first, inner, rows.data(), outer, 1, y.data(), outer, threads));
+      NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, false, m, outer, count, 1, from + first, inner, rows.data(), outer, 1, y.data(), outer, threads));
     }
     y.store();
     return {};
@@ -60,7 +71,7 @@ Status multiply_rows(const graph::Node& node, RunContext& context, const StoredR
     }
     const std::int64_t first = static_cast<std::int64_t>(t) * tile, count = std::min(tile, weights.rows - first);
     weights.make(first, count, own.data());
-    done[t] = kernels::gemm_f32(false, true, m, count, inner, 1, x.data(), inner, own.data(), inner, 1, y.data() + first, outer, tiles == 1 ? threads : 1);
+    done[t] = kernels::gemm_f32(false, true, m, count, inner, 1, from, inner, own.data(), inner, 1, y.data() + first, outer, tiles == 1 ? threads : 1);
   });
   for (Status& status : done) NARROW_RETURN_IF_ERROR(std::move(status));
   y.store();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "encodings/input_rounding.h"
 #include "operators/operator.h"
 
 namespace narrow::operators {
@@ -17,8 +18,9 @@ struct StoredRows {
   const float* direct = nullptr;  // the rows, where they are f32 already: `make` is not used
 };
 
-// Output 0 = x · W^T (+ bias[rows]), or x · W when not transposed. Errors: invalid_argument, when x's last dimension is not
-// what the weights have there; resource_exhausted.
-Status multiply_rows(const graph::Node& node, RunContext& context, const StoredRows& weights, bool transposed, const float* bias);
+// Output 0 = x · W^T (+ bias[rows]), or x · W when not transposed, x rounded first where that is asked for. Errors:
+// invalid_argument, when x's last dimension is not what the weights have there; resource_exhausted.
+Status multiply_rows(const graph::Node& node, RunContext& context, const StoredRows& weights, bool transposed, const float* bias,
+                     const encodings::InputRounding& rounding = {});
 
 }  // namespace narrow::operators

@@ -104,6 +104,20 @@ constexpr Key<Recipe> kRecipeKeys[] = {
        r.weights.damping = *value;
        return "";
      }},
+    {"activations",
+     [](const toml::node& n, Recipe& r) -> std::string {
+       const std::string expected = read_text(n, r.weights.activations);
+       if (!expected.empty()) return expected;
+       constexpr std::string_view kKinds[] = {"auto", "none", "dynamic", "static"};
+       return std::find(std::begin(kKinds), std::end(kKinds), r.weights.activations) != std::end(kKinds) ? "" : "\"auto\", \"none\", \"dynamic\" or \"static\"";
+     }},
+    {"smoothing",
+     [](const toml::node& n, Recipe& r) -> std::string {
+       const auto value = n.value<double>();
+       if (!value || !(*value >= 0 && *value <= 1)) return "a number from 0 to 1";
+       r.weights.smoothing = *value;
+       return "";
+     }},
     {"samples", [](const toml::node& n, Recipe& r) { return read_count(n, r.samples); }},
     {"context", [](const toml::node& n, Recipe& r) { return read_count(n, r.context); }},
     {"seed", [](const toml::node& n, Recipe& r) { return read_count(n, r.seed); }},
@@ -191,8 +205,8 @@ namespace {
 // Only where something differs from the defaults: most recipes are not of weights alone.
 std::string weights_to_toml(const WeightRecipe& weights) {
   if (weights == WeightRecipe{}) return "";
-  return fmt::format("bits = {}\ngroup_size = {}\nsymmetric_weights = {}\nsmooth = {}\ndouble_quantization = {}\nscale_type = {}\ndamping = {}\n", weights.bits, weights.group_size,
-                     weights.symmetric, weights.smooth, weights.double_quantization, quoted(weights.scale_type), weights.damping);
+  return fmt::format("bits = {}\ngroup_size = {}\nsymmetric_weights = {}\nsmooth = {}\ndouble_quantization = {}\nscale_type = {}\ndamping = {}\nactivations = {}\nsmoothing = {:.4g}\n", weights.bits,
+                     weights.group_size, weights.symmetric, weights.smooth, weights.double_quantization, quoted(weights.scale_type), weights.damping, quoted(weights.activations), weights.smoothing);
 }
 
 }  // namespace

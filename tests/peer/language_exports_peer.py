@@ -1,6 +1,7 @@
 """What `narrow quantize` writes of llama7m is opened by its readers and has the perplexity that narrow says it has.
 
-compressed-tensors (4, 3 and 8 bits, symmetric; asymmetric dequantized on loading) and bitsandbytes NF4 and LLM.int8 by transformers; ONNX by
+compressed-tensors (4, 3 and 8 bits, symmetric; W8A8 with inputs rounded by token and by one scale; all mixed; asymmetric
+dequantized on loading) and bitsandbytes NF4 and LLM.int8 by transformers; ONNX by
 ONNX Runtime, whole and with its cache. What a reader is not installed for is said and left out. (GGUF: gguf_peer.py.)
 """
 import pathlib
@@ -99,7 +100,15 @@ def main():
             for options in (("--bits", "4"), ("--bits", "3", "--group-size", "32"), ("--bits", "8", "--group-size", "0")):
                 path = quantize("ct" + "".join(options), "--method", "rounding", "--symmetric", *options)
                 compare("compressed-tensors " + " ".join(options), by_transformers(path, windows), own(path))
-            path = quantize("asymmetric", "--method", "gptq", "--data", CALIBRATION, "--context", "256", "--samples", "16")
+            data = ("--data", CALIBRATION, "--context", "256", "--samples", "16")
+            for kind in ("dynamic", "static"):
+                path = quantize(kind, "--method", "smooth-quant", "--activations", kind, *data)
+                compare(f"compressed-tensors W8A8, {kind}", by_transformers(path, windows), own(path))
+            recipe = folder / "mixed.toml"
+            recipe.write_text('method = "gptq"\nsymmetric_weights = true\n[[rule]]\nname = "*.down_proj"\nmethod = "smooth-quant"\n[[rule]]\nname = "*.q_proj"\nbits = 8\n')
+            path = quantize("mixed", "--recipe", recipe, *data)
+            compare("compressed-tensors, 4 and 8 bits and W8A8 in one file", by_transformers(path, windows), own(path))
+            path = quantize("asymmetric", "--method", "gptq", *data)
             compare("compressed-tensors, asymmetric, dequantized", by_transformers(path, windows, True), own(path))
         if not has("transformers") or not has("bitsandbytes"):
             print("transformers with bitsandbytes is not installed: left out")

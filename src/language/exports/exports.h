@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -29,6 +30,8 @@ struct ExportFormat {
   std::string_view summary;
   std::string_view extension;              // of the file; empty: a folder
   bool chooses_codes = false;              // quantizes floats itself
+  bool rounds_inputs = false;              // takes weights whose inputs are rounded
+  bool mixes = false;                      // weights may differ in bits and groups
   encodings::ScaleType (*scale_type)(const Checkpoint& model) = nullptr;  // what scales should be rounded to
   // Whether the format can hold such a weight. Errors: unsupported, with a hint.
   Status (*check)(const MatrixForm& form) = nullptr;
@@ -38,6 +41,9 @@ struct ExportFormat {
 std::span<const ExportFormat* const> export_formats();  // the table: exports.cc
 // Errors: invalid_argument, naming the nearest.
 Result<const ExportFormat*> find_export_format(std::string_view name);
+
+// Whether the format can hold all of these, by module. Errors: unsupported, naming the module, with a hint.
+Status check_forms(const ExportFormat& format, std::span<const std::pair<std::string, MatrixForm>> forms);
 
 // One file a writer.
 extern const ExportFormat kGptqExport, kGptqV2Export, kAwqExport, kCompressedTensorsExport, kBitsandbytesExport, kBitsandbytesInt8Export, kFloatExport, kOnnxExport, kOnnxQdqExport;

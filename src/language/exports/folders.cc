@@ -3,6 +3,7 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <tuple>
 
 #include "language/exports/safetensors_folder.h"
@@ -123,15 +124,26 @@ constexpr FolderFormat kAwqFolder = {
 
 // ---- compressed-tensors ----
 
-// int-quantized is for weights whose inputs are quantized too.
-const char* compressed_layout(const MatrixForm&) { return "pack-quantized"; }
+// int-quantized is for weights whose inputs are rounded too.
+const char* compressed_layout(const MatrixForm& form) { return form.inputs.rounds() ? "int-quantized" : "pack-quantized"; }
+
+bool same_scheme(const MatrixForm& a, const MatrixForm& b) { return same_settings(a, b) && a.inputs.kind == b.inputs.kind; }
+
+json input_scheme(const encodings::InputRounding& inputs) {
+  if (!inputs.rounds()) return nullptr;
+  const bool token = inputs.kind == encodings::InputRounding::Kind::kToken;
+  return {{"num_bits", 8}, {"type", "int"}, {"symmetric", true}, {"strategy", token ? "token" : "tensor"}, {"group_size", nullptr}, {"dynamic", token}, {"actorder", nullptr},
+          {"block_structure", nullptr}, {"observer", token ? json(nullptr) : json("minmax")}, {"observer_kwargs", json::object()}};
+}
 
 json compressed_config(const std::vector<QuantizedName>& quantized, const std::vector<std::string>& kept) {
   const MatrixForm usual = usual_form(quantized);
   std::vector<std::pair<MatrixForm, std::vector<std::string>>> groups = {{usual, {"Linear"}}};
+  std::set<std::string_view> layouts;
   for (const QuantizedName& name : quantized) {
-    if (same_settings(name.form, usual)) continue;
-    auto group = std::find_if(groups.begin() + 1, groups.end(), [&](const auto& g) { return same_settings(g.first, name.form); });
+    layouts.insert(compressed_layout(name.form));
+    if (same_scheme(name.form, usual)) continue;
+    auto group = std::find_if(groups.begin() + 1, groups.end(), [&](const auto& g) { return same_scheme(g.first, name.form); });
     if (group == groups.end()) group = groups.insert(groups.end(), {name.form, {}});
     group->second.push_back(name.module);
   }
@@ -143,17 +155,36 @@ json compressed_config(const std::vector<QuantizedName>& quantized, const std::v
         {"targets", targets},
         {"weights", {{"num_bits", form.bits}, {"type", "int"}, {"symmetric", form.symmetric}, {"strategy", channel ? "channel" : "group"}, {"group_size", channel ? json(nullptr) : json(form.group_size)},
                      {"dynamic", false}, {"actorder", nullptr}, {"block_structure", nullptr}, {"observer", "minmax"}, {"observer_kwargs", json::object()}}},
-        {"input_activations", nullptr}, {"output_activations", nullptr}};
+        {"input_activations", input_scheme(form.inputs)}, {"output_activations", nullptr}, {"format", compressed_layout(form)}};
   }
-  return {{"quant_method", "compressed-tensors"}, {"format", compressed_layout(usual)}, {"quantization_status", "compressed"}, {"config_groups", described},
+  return {{"quant_method", "compressed-tensors"}, {"format", layouts.size() > 1 ? "mixed-precision" : compressed_layout(usual)}, {"quantization_status", "compressed"}, {"config_groups", described},
           {"ignore", kept}, {"kv_cache_scheme", nullptr}, {"global_compression_ratio", nullptr}};
 }
 
 Status check_compressed(const MatrixForm& form) { return check_layout(form.kind == Kind::kGrouped ? compressed_layout(form) : "pack-quantized", form); }
 
+// One scale a Linear, for inputs that share one.
+constexpr const char* kInputScale = "input_scale";
+bool has_input_scale(const encodings::InputRounding& inputs) { return inputs.kind == encodings::InputRounding::Kind::kTensor; }
+
+DType dtype_of(encodings::ScaleType type) { return type == encodings::ScaleType::kF32 ? DType::kF32 : type == encodings::ScaleType::kBF16 ? DType::kBF16 : DType::kF16; }
+
 constexpr FolderFormat kCompressedFolder = {
-    [](const std::string& module, const MatrixForm& form, DType) { return layout_specs(compressed_layout(form), module, form); },
-    [](const StoredWeight& weight, DType) { return layout_pack(compressed_layout(form_of(weight)), weight); }, compressed_config};
+    [](const std::string& module, const MatrixForm& form, DType) -> Result<std::vector<TensorSpec>> {
+      NARROW_TRY(std::vector<TensorSpec> specs, layout_specs(compressed_layout(form), module, form));
+      if (has_input_scale(form.inputs)) specs.push_back({module + "." + kInputScale, dtype_of(form.scale_type), {1}});
+      return specs;
+    },
+    [](const StoredWeight& weight, DType) -> Result<std::vector<WeightTensor>> {
+      const MatrixForm form = form_of(weight);
+      NARROW_TRY(std::vector<WeightTensor> tensors, layout_pack(compressed_layout(form), weight));
+      if (!has_input_scale(form.inputs)) return tensors;
+      if (form.inputs.zero != 0) return unsupported("inputs rounded about a zero point are not written here").hint("Quantize the float model again: its inputs are then rounded symmetrically.");
+      NARROW_TRY(Tensor scale, as_type(Tensor::from<float>({1}, {form.inputs.scale}), dtype_of(form.scale_type)));
+      tensors.push_back({kInputScale, std::move(scale)});
+      return tensors;
+    },
+    compressed_config};
 
 // ---- bitsandbytes ----
 
@@ -190,33 +221,28 @@ constexpr FolderFormat kInt8Folder = {
 constexpr FolderFormat kFloatFolder = {
     [](const std::string& module, const MatrixForm& form, DType plain) -> Result<std::vector<TensorSpec>> { return std::vector<TensorSpec>{{module + ".weight", plain, {form.rows, form.columns}}}; },
     [](const StoredWeight& weight, DType plain) -> Result<std::vector<WeightTensor>> {
-      NARROW_TRY(Tensor out, Tensor::create(plain, {weight.rows(), weight.columns()}));
-      std::vector<float> values(static_cast<std::size_t>(out.size()));
-      to_float_rows(weight, 0, weight.rows(), values.data());
-      for (std::size_t i = 0; i < values.size(); ++i) {
-        if (plain == DType::kF16) out.mutable_data<base::Float16>()[i] = base::to_float16(values[i]);
-        else if (plain == DType::kBF16) out.mutable_data<base::BFloat16>()[i] = base::to_bfloat16(values[i]);
-        else out.mutable_data<float>()[i] = values[i];
-      }
+      NARROW_TRY(Tensor values, Tensor::create(DType::kF32, {weight.rows(), weight.columns()}));
+      to_float_rows(weight, 0, weight.rows(), values.mutable_data<float>().data());
+      NARROW_TRY(Tensor out, as_type(values, plain));
       return std::vector<WeightTensor>{{"weight", std::move(out)}};
     },
     [](const std::vector<QuantizedName>&, const std::vector<std::string>&) { return json(nullptr); }};
 
 }  // namespace
 
-const ExportFormat kGptqExport = {.name = "gptq", .summary = "GPTQ v1 safetensors: transformers, vLLM, SGLang, exllama", .scale_type = f16_scales,
+const ExportFormat kGptqExport = {.name = "gptq", .summary = "GPTQ v1 safetensors: transformers, vLLM, SGLang, exllama", .mixes = true, .scale_type = f16_scales,
                                   .check = [](const MatrixForm& form) { return check_layout("gptq", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kGptqFolder); }};
-const ExportFormat kGptqV2Export = {.name = "gptq_v2", .summary = "GPTQ v2: the same with zero points as they are; GPTQModel, recent vLLM", .scale_type = f16_scales,
+const ExportFormat kGptqV2Export = {.name = "gptq_v2", .summary = "GPTQ v2: the same with zero points as they are; GPTQModel, recent vLLM", .mixes = true, .scale_type = f16_scales,
                                     .check = [](const MatrixForm& form) { return check_layout("gptq_v2", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kGptqV2Folder); }};
 const ExportFormat kAwqExport = {.name = "awq", .summary = "AWQ GEMM safetensors: transformers, vLLM", .scale_type = f16_scales,
                                  .check = [](const MatrixForm& form) { return check_layout("awq", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kAwqFolder); }};
-const ExportFormat kCompressedTensorsExport = {.name = "compressed-tensors", .summary = "compressed-tensors (pack-quantized, int-quantized): transformers, vLLM", .scale_type = model_scales,
+const ExportFormat kCompressedTensorsExport = {.name = "compressed-tensors", .summary = "compressed-tensors (pack-quantized, int-quantized): transformers, vLLM", .rounds_inputs = true, .mixes = true, .scale_type = model_scales,
                                                .check = check_compressed, .write = [](const ExportRequest& r) { return write_folder(r, kCompressedFolder); }};
 const ExportFormat kBitsandbytesExport = {.name = "bitsandbytes", .summary = "bitsandbytes NF4 and FP4: transformers", .scale_type = f16_scales,
                                           .check = check_bitsandbytes, .write = [](const ExportRequest& r) { return write_folder(r, kBitsandbytesFolder); }};
 const ExportFormat kBitsandbytesInt8Export = {.name = "bitsandbytes-int8", .summary = "bitsandbytes LLM.int8: transformers", .scale_type = [](const Checkpoint&) { return encodings::ScaleType::kF32; },
                                               .check = [](const MatrixForm& form) { return check_layout("llm-int8", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kInt8Folder); }};
-const ExportFormat kFloatExport = {.name = "float", .summary = "a float checkpoint of the rounded weights, for readers that know no quantization", .scale_type = model_scales,
+const ExportFormat kFloatExport = {.name = "float", .summary = "a float checkpoint of the rounded weights, for readers that know no quantization", .rounds_inputs = true, .mixes = true, .scale_type = model_scales,
                                    .check = [](const MatrixForm&) { return Status(); }, .write = [](const ExportRequest& r) { return write_folder(r, kFloatFolder); }};
 
 }  // namespace narrow::language

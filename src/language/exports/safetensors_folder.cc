@@ -31,20 +31,6 @@ struct Item {
   std::function<Result<std::vector<Tensor>>()> make;
 };
 
-// The tensor as the type, rounded to nearest.
-Result<Tensor> as_type(const Tensor& tensor, DType dtype) {
-  if (tensor.dtype() == dtype || !is_float(tensor.dtype())) return tensor;
-  NARROW_TRY(Tensor out, Tensor::create(dtype, tensor.shape()));
-  const std::vector<float> values = tensor.to_float();
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (dtype == DType::kF16) out.mutable_data<base::Float16>()[i] = base::to_float16(values[i]);
-    else if (dtype == DType::kBF16) out.mutable_data<base::BFloat16>()[i] = base::to_bfloat16(values[i]);
-    else if (dtype == DType::kF32) out.mutable_data<float>()[i] = values[i];
-    else return unsupported(fmt::format("a float tensor cannot be written as {}", to_string(dtype)));
-  }
-  return out;
-}
-
 std::string module_of(const std::string& tensor) {
   constexpr std::string_view kSuffix = ".weight";
   return tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : std::string();
@@ -138,6 +124,19 @@ Status copy_others(const Checkpoint& model, const std::string& folder) {
 }
 
 }  // namespace
+
+Result<Tensor> as_type(const Tensor& tensor, DType dtype) {
+  if (tensor.dtype() == dtype || !is_float(tensor.dtype())) return tensor;
+  NARROW_TRY(Tensor out, Tensor::create(dtype, tensor.shape()));
+  const std::vector<float> values = tensor.to_float();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (dtype == DType::kF16) out.mutable_data<base::Float16>()[i] = base::to_float16(values[i]);
+    else if (dtype == DType::kBF16) out.mutable_data<base::BFloat16>()[i] = base::to_bfloat16(values[i]);
+    else if (dtype == DType::kF32) out.mutable_data<float>()[i] = values[i];
+    else return unsupported(fmt::format("a float tensor cannot be written as {}", to_string(dtype)));
+  }
+  return out;
+}
 
 DType plain_type(const Checkpoint& model) {
   auto weight = model.weights->tensor(model.spec.names.embedding + ".weight");

@@ -27,6 +27,9 @@ struct FolderFormat {
 
 Status write_folder(const ExportRequest& request, const FolderFormat& format);
 
+// The tensor as the type, rounded to nearest; what is no float as it is. Errors: unsupported (a type that is none).
+Result<Tensor> as_type(const Tensor& tensor, DType dtype);
+
 // The type that the model's floats are stored in.
 DType plain_type(const Checkpoint& model);
 

@@ -48,6 +48,43 @@ Result<std::vector<float>> residual_drift(const std::vector<Tensor>& originals, 
   return sum;
 }
 
+// Evenly spaced tokens of what a group of Linears reads.
+std::vector<float> sample_inputs(const std::vector<Tensor>& inputs) {
+  constexpr std::int64_t kMostTokens = 512;
+  const std::int64_t columns = inputs.front().shape().back();
+  std::int64_t tokens = 0;
+  for (const Tensor& part : inputs) tokens += part.size() / columns;
+  const std::int64_t taken = std::min(tokens, kMostTokens);
+  std::vector<float> sample;
+  sample.reserve(static_cast<std::size_t>(taken * columns));
+  std::int64_t before = 0, next = 0;
+  for (const Tensor& part : inputs) {
+    const std::int64_t count = part.size() / columns;
+    for (; next < taken && next * tokens / taken < before + count; ++next) {
+      const float* row = part.data<float>().data() + (next * tokens / taken - before) * columns;
+      sample.insert(sample.end(), row, row + columns);
+    }
+    before += count;
+  }
+  return sample;
+}
+
+// The weights of a group as floats.
+struct GroupWeights {
+  std::vector<std::vector<float>> values;
+  std::vector<quantizers::WeightView> views;
+};
+Result<GroupWeights> read_group(const LinearGroup& group, const WeightSource& source) {
+  GroupWeights weights;
+  for (const std::string& name : group) {
+    NARROW_TRY(const StoredWeight stored, source.matrix(name));
+    weights.values.emplace_back(static_cast<std::size_t>(stored.rows() * stored.columns()));
+    to_float_rows(stored, 0, stored.rows(), weights.values.back().data());
+    weights.views.push_back({weights.values.back().data(), stored.rows()});
+  }
+  return weights;
+}
+
 }  // namespace
 
 Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr<const WeightSource> weights, HiddenStates& float_states, HiddenStates& states) {
@@ -70,13 +107,14 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
       const std::vector<Tensor>& originals = float_pass.inputs(group.front());
       const bool comparable = same_sizes(inputs, originals);
       NARROW_TRY(const InputStatistics statistics, statistics_of(inputs, comparable ? &originals : nullptr, pool_));
+      NARROW_TRY(const SampledInputs rounded, round_inputs_of(group, inputs, statistics, current));
       for (const std::string& name : group) {
         NARROW_TRY(const StoredWeight stored, current.matrix(name));
         std::vector<float> residual;
         if (const std::vector<Tensor>* residuals = group.size() == 1 ? pass.residuals(name) : nullptr; residuals != nullptr && comparable) {
           NARROW_TRY(residual, residual_drift(*float_pass.residuals(name), *residuals, inputs, pool_));
         }
-        NARROW_TRY(QuantizedLinear made, quantize_linear(name, stored, recipe_, &statistics, pool_, residual));
+        NARROW_TRY(QuantizedLinear made, quantize_linear(name, stored, recipe_, &statistics, pool_, residual, &rounded.inputs));
         if (made.weight.quantized()) {
           current.set_matrix(name, made.weight);
           result.matrices[name] = std::move(made.weight);
@@ -93,6 +131,25 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
   return result;
 }
 
+Result<BlockQuantizer::SampledInputs> BlockQuantizer::round_inputs_of(const LinearGroup& group, const std::vector<Tensor>& inputs, const InputStatistics& statistics, const WeightSource& weights) const {
+  using Kind = encodings::InputRounding::Kind;
+  SampledInputs found;
+  const LinearPlan plan = plan_of(recipe_, group.front());
+  if (!plan.quantize || plan.inputs == Kind::kNone) return found;
+  found.inputs.rounding.kind = plan.inputs;
+  found.values = sample_inputs(inputs);
+  found.inputs.sample = {found.values.data(), static_cast<std::int64_t>(found.values.size()) / statistics.columns, statistics.columns};
+  if (plan.inputs == Kind::kToken) return found;
+  const float largest = *std::max_element(statistics.max_abs.begin(), statistics.max_abs.end());
+  if (!(largest > 0)) {
+    return invalid_argument(fmt::format("'{}' reads nothing but zeros of the calibration data: there is no range to round its inputs in", group.front()))
+        .hint("Give more calibration data, or round inputs token by token: --activations dynamic.");
+  }
+  NARROW_TRY(const GroupWeights own, read_group(group, weights));
+  NARROW_TRY(found.inputs.rounding, quantizers::choose_tensor_rounding(own.views, found.inputs.sample, largest, scale_type_of(recipe_)));
+  return found;
+}
+
 // Group by group, each on the float model as the groups before have left it.
 Status BlockQuantizer::smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, BlockPass& pass, OverlayWeights& scaled) {
   for (const LinearLevel& level : levels) {
@@ -103,15 +160,13 @@ Status BlockQuantizer::smooth(std::int64_t layer, const std::vector<LinearLevel>
       if (!place.found() || !plan.quantize) continue;
       NARROW_TRY(const InputStatistics statistics, statistics_of(pass.inputs(group.front()), nullptr, pool_));
       if (statistics.tokens == 0) continue;
-      std::vector<std::vector<float>> weights;
-      std::vector<quantizers::WeightView> views;
-      for (const std::string& name : group) {
-        NARROW_TRY(const StoredWeight stored, scaled.matrix(name));
-        weights.emplace_back(static_cast<std::size_t>(stored.rows() * stored.columns()));
-        to_float_rows(stored, 0, stored.rows(), weights.back().data());
-        views.push_back({weights.back().data(), stored.rows()});
-      }
-      auto found = quantizers::search_awq_scales(views, statistics, matrix_options(plan, recipe_, statistics.columns), pool_);
+      NARROW_TRY(const GroupWeights weights, read_group(group, scaled));
+      auto found = [&]() -> Result<std::vector<float>> {
+        if (plan.inputs == encodings::InputRounding::Kind::kNone) return quantizers::search_awq_scales(weights.views, statistics, matrix_options(plan, recipe_, statistics.columns), pool_);
+        if (recipe_.weights.smoothing > 0) return quantizers::smoothing_scales(weights.views, statistics, recipe_.weights.smoothing);
+        const std::vector<float> sample = sample_inputs(pass.inputs(group.front()));
+        return quantizers::search_smoothing_scales(weights.views, statistics, {sample.data(), static_cast<std::int64_t>(sample.size()) / statistics.columns, statistics.columns}, plan.inputs, pool_);
+      }();
       if (!found.ok()) return std::move(found).context(fmt::format("'{}'", group.front())).error();
       tie_factors(place, *found);
       if (std::all_of(found->begin(), found->end(), [](float factor) { return factor == 1; })) continue;

@@ -31,6 +31,12 @@ class BlockQuantizer {
   Result<BlockResult> quantize(std::int64_t layer, std::shared_ptr<const WeightSource> weights, HiddenStates& float_states, HiddenStates& states);
 
  private:
+  struct SampledInputs {
+    RoundedInputs inputs;
+    std::vector<float> values;  // of the sample
+  };
+  // How the recipe has the inputs of a group rounded; nothing where it leaves them.
+  Result<SampledInputs> round_inputs_of(const LinearGroup& group, const std::vector<Tensor>& inputs, const quantizers::InputStatistics& statistics, const WeightSource& weights) const;
   Status smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, BlockPass& pass, OverlayWeights& scaled);
 
   const Spec& spec_;

@@ -49,6 +49,8 @@ void add_matrix(const std::string& name, const StoredWeight& weight, Parts& part
     entry = {{"kind", "plain"}};
     parts.tensors.emplace_back(name + "#plain", weight.plain);
   }
+  if (weight.inputs.rounds()) entry["inputs"] = {{"kind", static_cast<int>(weight.inputs.kind)}, {"zero", weight.inputs.zero}};
+  if (weight.inputs.kind == encodings::InputRounding::Kind::kTensor) parts.tensors.emplace_back(name + "#input_scale", floats_tensor({weight.inputs.scale}));
 }
 
 template <typename T>
@@ -64,6 +66,14 @@ Result<StoredWeight> read_matrix(const std::string& name, const json& entry, con
   if (kind == "plain") {
     NARROW_TRY(weight.plain, part("#plain"));
     return weight;
+  }
+  if (const auto inputs = entry.find("inputs"); inputs != entry.end()) {
+    weight.inputs.kind = static_cast<encodings::InputRounding::Kind>(inputs->at("kind").get<int>());
+    weight.inputs.zero = inputs->at("zero");
+    if (weight.inputs.kind == encodings::InputRounding::Kind::kTensor) {
+      NARROW_TRY(const Tensor scale, part("#input_scale"));
+      weight.inputs.scale = scale.data<float>()[0];
+    }
   }
   NARROW_TRY(const Tensor codes, part("#codes"));
   if (kind == "grouped") {

@@ -47,7 +47,7 @@ quantizers::MatrixOptions matrix_options(const LinearPlan& plan, const quantizer
 }
 
 Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWeight& stored, const quantizers::Recipe& recipe, const quantizers::InputStatistics* statistics,
-                                        base::ThreadPool& pool, std::span<const float> residual) {
+                                        base::ThreadPool& pool, std::span<const float> residual, const RoundedInputs* inputs) {
   const LinearPlan plan = plan_of(recipe, name);
   QuantizedLinear made{stored, {}};
   LinearOutcome& outcome = made.outcome;
@@ -71,6 +71,7 @@ Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWei
     if (!quantized->note.empty()) outcome.note = quantized->note;
     made.weight = {};
     made.weight.grouped = std::make_shared<const encodings::GroupedMatrix>(std::move(quantized->matrix));
+    made.weight.inputs = inputs != nullptr ? inputs->rounding : encodings::InputRounding{.kind = plan.inputs};
     outcome.bytes_after = made.weight.bytes();
     return std::move(made);
   };
@@ -112,7 +113,12 @@ Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWei
     NARROW_TRY(codes, quantizers::find_matrix_method("rounding"));
     outcome.note = "no calibration token reached it: rounded to nearest";
   }
-  return finish(quantizers::quantize_matrix(*codes, weight, stored.rows(), stored.columns(), seen ? statistics : nullptr, options, pool, seen ? residual : std::span<const float>()));
+  auto quantized = finish(quantizers::quantize_matrix(*codes, weight, stored.rows(), stored.columns(), seen ? statistics : nullptr, options, pool, seen ? residual : std::span<const float>()));
+  if (!quantized.ok() || inputs == nullptr || !inputs->rounding.rounds() || inputs->sample.tokens == 0) return quantized;
+  NARROW_TRY(const double lost, quantizers::input_rounding_error({weight.data(), stored.rows()}, inputs->sample, inputs->rounding, pool));
+  quantized->outcome.error += lost;
+  quantized->outcome.rounding_error += lost;
+  return quantized;
 }
 
 Result<MatrixForm> planned_form(const std::string& name, const MatrixForm& stored, const quantizers::Recipe& recipe) {
@@ -141,6 +147,7 @@ Result<MatrixForm> planned_form(const std::string& name, const MatrixForm& store
   form.group_size = plan.group_size == 0 ? stored.columns : std::min(plan.group_size, stored.columns);
   form.scale_type = scale_type_of(recipe);
   form.symmetric = plan.symmetric;
+  form.inputs.kind = plan.inputs;
   return form;
 }
 

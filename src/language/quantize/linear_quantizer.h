@@ -9,6 +9,7 @@
 #include "language/quantize/plan.h"
 #include "language/weights.h"
 #include "quantizers/matrix/matrix.h"
+#include "quantizers/matrix/smooth_quant.h"
 
 namespace narrow::language {
 
@@ -27,10 +28,16 @@ struct QuantizedLinear {
   LinearOutcome outcome;
 };
 
+// How this Linear's inputs are rounded as it runs, and some of them, by which the error is measured.
+struct RoundedInputs {
+  encodings::InputRounding rounding;
+  quantizers::InputSample sample{nullptr, 0, 0};
+};
+
 // `statistics` may be null. Errors: invalid_argument (a NaN in the weight, naming it).
-// `residual` is quantize_matrix's.
+// `residual` is quantize_matrix's. `inputs` may be null where the plan rounds none or has no use for data.
 Result<QuantizedLinear> quantize_linear(const std::string& name, const StoredWeight& stored, const quantizers::Recipe& recipe, const quantizers::InputStatistics* statistics,
-                                        base::ThreadPool& pool, std::span<const float> residual = {});
+                                        base::ThreadPool& pool, std::span<const float> residual = {}, const RoundedInputs* inputs = nullptr);
 
 // What quantize_matrix is to do for such a plan.
 quantizers::MatrixOptions matrix_options(const LinearPlan& plan, const quantizers::Recipe& recipe, std::int64_t columns);

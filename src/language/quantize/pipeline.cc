@@ -32,7 +32,7 @@ bool needs_data(const quantizers::Recipe& recipe) {
     const auto method = find_language_method(name);
     return method.ok() && (*method)->needs_data;
   };
-  return recipe.weights.smooth || wants(recipe.method) || std::any_of(recipe.rules.begin(), recipe.rules.end(), [&](const quantizers::Rule& rule) { return rule.method && wants(*rule.method); });
+  return recipe.weights.smooth || recipe.weights.activations == "static" || wants(recipe.method) || std::any_of(recipe.rules.begin(), recipe.rules.end(), [&](const quantizers::Rule& rule) { return rule.method && wants(*rule.method); });
 }
 
 // FNV-1a: tells calibration data apart, no more.
@@ -61,17 +61,17 @@ std::string default_format(const quantizers::Recipe& recipe) {
   return "compressed-tensors";
 }
 
-Status check_forms(const LanguageJob& job, const quantizers::Recipe& recipe, const ExportFormat& format) {
+Status check_job(const LanguageJob& job, const quantizers::Recipe& recipe, const ExportFormat& format) {
+  std::vector<std::pair<std::string, MatrixForm>> forms;
   for (const std::string& name : all_linears(job.model->spec)) {
     NARROW_TRY(const MatrixForm stored, job.model->weights->form(name));
     if (stored.quantized()) {
       return invalid_argument(fmt::format("the model is quantized already: '{}'", name)).hint("Quantize the float model it was made from, or turn it into floats first: narrow convert --format float.");
     }
-    NARROW_TRY(const MatrixForm form, planned_form(name, stored, recipe));
-    Status fits = format.check(form);
-    if (!fits.ok()) return std::move(fits).context(fmt::format("'{}'", name)).error();
+    NARROW_TRY(MatrixForm form, planned_form(name, stored, recipe));
+    forms.emplace_back(name, form);
   }
-  return {};
+  return check_forms(format, forms);
 }
 
 // All blocks into the journal. Those that are there already are only run, which gives the next one the same inputs.
@@ -219,7 +219,7 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
     recipe.weights.scale_type = type == encodings::ScaleType::kF32 ? "f32" : type == encodings::ScaleType::kBF16 ? "bf16" : "f16";
   }
   if (blocks) recipe.rules.push_back({.quantize = false});  // the weights reach the format as floats
-  NARROW_RETURN_IF_ERROR(check_forms(job, recipe, *format));
+  NARROW_RETURN_IF_ERROR(check_job(job, recipe, *format));
   result.recipe = quantizers::to_toml(recipe);
   result.bytes_before = 0;
   for (const std::string& file : job.model->files) result.bytes_before += size_of(file);
@@ -260,6 +260,12 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
 Status convert_checkpoint(const ConvertJob& job) {
   NARROW_TRY(const ExportFormat* format, find_export_format(job.format));
   NARROW_RETURN_IF_ERROR(check_output(job.out, *format));
+  std::vector<std::pair<std::string, MatrixForm>> forms;
+  for (const std::string& name : all_linears(job.model->spec)) {
+    NARROW_TRY(MatrixForm form, job.model->weights->form(name));
+    forms.emplace_back(name, form);
+  }
+  NARROW_RETURN_IF_ERROR(check_forms(*format, forms));
   base::ThreadPool pool(std::max(1, job.threads));
   ExportRequest request;
   request.model = job.model;

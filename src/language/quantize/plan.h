@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "encodings/grouped_matrix.h"
+#include "encodings/input_rounding.h"
 #include "narrow/result.h"
 #include "quantizers/recipe.h"
 
@@ -18,6 +19,7 @@ struct LinearPlan {
   int bits = 4;
   std::int64_t group_size = 128;  // 0: all of a row
   bool symmetric = false;
+  encodings::InputRounding::Kind inputs = encodings::InputRounding::Kind::kNone;
 };
 
 // The recipe's defaults, then its rules whose name pattern matches, the last one winning.
@@ -28,6 +30,7 @@ struct LanguageMethod {
   std::string_view summary;
   bool needs_data = false;
   bool smooths = false;           // scales inputs as AWQ does, whatever the recipe says
+  bool rounds_inputs = false;     // W8A8: rows of 8 bits, symmetric, whatever the recipe says
   std::string_view codes;         // how codes are chosen: a row of matrix_methods(), or "nf4", "fp4"
 };
 std::span<const LanguageMethod> language_methods();  // the table: plan.cc

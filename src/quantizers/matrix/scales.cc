@@ -49,6 +49,21 @@ void normalize(std::vector<float>& scales) {
 
 }  // namespace
 
+std::vector<float> sample_rows(std::span<const WeightView> linears, std::int64_t columns, std::int64_t count) {
+  std::int64_t rows = 0;
+  for (const WeightView& linear : linears) rows += linear.rows;
+  const std::int64_t taken = std::min(rows, count);
+  std::vector<float> sample;
+  sample.reserve(static_cast<std::size_t>(taken * columns));
+  for (std::int64_t i = 0; i < taken; ++i) {
+    std::int64_t row = i * rows / taken;
+    const WeightView* of = linears.data();
+    for (; row >= of->rows; ++of) row -= of->rows;
+    sample.insert(sample.end(), of->data + row * columns, of->data + (row + 1) * columns);
+  }
+  return sample;
+}
+
 void multiply_columns(std::span<float> weight, std::span<const float> scales) {
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] *= scales[i % scales.size()];
 }
@@ -59,18 +74,8 @@ Result<std::vector<float>> search_awq_scales(std::span<const WeightView> linears
   NARROW_RETURN_IF_ERROR(check_all(linears, statistics));
   const std::int64_t columns = statistics.columns;
   const std::vector<float> weights = column_magnitudes(linears, columns, false);
-  std::int64_t rows = 0;
-  for (const WeightView& linear : linears) rows += linear.rows;
-
-  // Evenly spaced rows of all the Linears as one matrix.
-  const std::int64_t taken = std::min(rows, kSampledRows);
-  std::vector<float> sample;
-  for (std::int64_t i = 0; i < taken; ++i) {
-    std::int64_t row = i * rows / taken;
-    const WeightView* of = linears.data();
-    for (; row >= of->rows; ++of) row -= of->rows;
-    sample.insert(sample.end(), of->data + row * columns, of->data + (row + 1) * columns);
-  }
+  const std::vector<float> sample = sample_rows(linears, columns, kSampledRows);
+  const std::int64_t taken = static_cast<std::int64_t>(sample.size()) / columns;
 
   std::vector<float> best(static_cast<std::size_t>(columns), 1.0f), scales(best), scaled(sample.size());
   double least = -1;
@@ -118,14 +123,6 @@ Result<std::vector<float>> smoothing_scales(std::span<const WeightView> linears,
     scales.push_back(static_cast<float>(std::clamp(scale, 1e-5, 1e5)));
   }
   return scales;
-}
-
-std::vector<std::int64_t> outlier_columns(const InputStatistics& statistics, float threshold) {
-  std::vector<std::int64_t> found;
-  for (std::size_t k = 0; k < statistics.max_abs.size(); ++k) {
-    if (statistics.max_abs[k] >= threshold) found.push_back(static_cast<std::int64_t>(k));
-  }
-  return found;
 }
 
 }  // namespace narrow::quantizers

@@ -28,10 +28,10 @@ Result<std::vector<float>> search_awq_scales(std::span<const WeightView> linears
 // Errors: invalid_argument when alpha is not in [0, 1], or quantize_matrix's.
 Result<std::vector<float>> smoothing_scales(std::span<const WeightView> linears, const InputStatistics& statistics, double alpha);
 
+// At most `count` evenly spaced rows of all the Linears as one matrix, [rows, columns].
+std::vector<float> sample_rows(std::span<const WeightView> linears, std::int64_t columns, std::int64_t count);
+
 // weight [rows, columns] *= scales, by columns.
 void multiply_columns(std::span<float> weight, std::span<const float> scales);
-
-// The columns whose inputs reach `threshold`, rising: what LLM.int8 leaves in float (Dettmers et al. 2022, arXiv:2208.07339).
-std::vector<std::int64_t> outlier_columns(const InputStatistics& statistics, float threshold = 6.0f);
 
 }  // namespace narrow::quantizers

@@ -106,11 +106,5 @@ TEST(SmoothingScales, BalanceInputsAndWeights) {
   EXPECT_FALSE(smoothing_scales({&view, 1}, statistics, 1.5));
 }
 
-TEST(OutlierColumns, AreThoseThatReachTheThreshold) {
-  const std::vector<float> x = {1, -6, 5.9f, 7, 0, 0, 0, 0};
-  EXPECT_EQ(outlier_columns(statistics_of(x, 4)), (std::vector<std::int64_t>{1, 3}));
-  EXPECT_EQ(outlier_columns(statistics_of(x, 4), 8), std::vector<std::int64_t>());
-}
-
 }  // namespace
 }  // namespace narrow::quantizers
