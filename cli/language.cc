@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <map>
+#include <utility>
 
 #include "narrow/json.h"
 #include "narrow/text.h"
@@ -16,6 +19,32 @@ namespace {
 constexpr std::size_t kWorstShown = 5;
 
 std::string percent(double fraction) { return fmt::format("{:.3f} %", 100 * fraction); }
+
+// Bits and groups of every Linear: a row a layer, a column for each Linear of one.
+void print_budget(const LanguageQuantization& q) {
+  if (!q.budget) return;
+  print(fmt::format("budget    {:.3f} bits a weight, {:.3f} used; expected to raise perplexity {:.3f}-fold\n", q.budget->wanted, q.budget->used, std::exp(q.budget->expected_loss)));
+  std::vector<std::string> columns, layers;
+  std::map<std::pair<std::string, std::string>, std::string> cells;
+  for (const LinearReport& linear : q.linears) {
+    // "model.layers.3.mlp.up_proj": up to its number, the layer.
+    std::size_t end = linear.name.find_first_of("0123456789");
+    end = end == std::string::npos ? 0 : linear.name.find('.', end);
+    const std::string layer = linear.name.substr(0, end), place = end == std::string::npos ? linear.name : linear.name.substr(end + (end != 0 ? 1 : 0));
+    if (std::find(layers.begin(), layers.end(), layer) == layers.end()) layers.push_back(layer);
+    if (std::find(columns.begin(), columns.end(), place) == columns.end()) columns.push_back(place);
+    cells[{layer, place}] = linear.method.empty() ? "-" : fmt::format("{}/{}", linear.bits, linear.group_size);
+  }
+  std::vector<std::string> head = {"bits/group"};
+  for (const std::string& place : columns) head.push_back(">" + place.substr(place.find_last_of('.') + 1));
+  Table table(head);
+  for (const std::string& layer : layers) {
+    std::vector<std::string> row = {layer};
+    for (const std::string& place : columns) row.push_back(cells[{layer, place}]);
+    table.add(row);
+  }
+  print(table.render());
+}
 
 void print_linears(const LanguageQuantization& q) {
   std::size_t quantized = 0, kept = 0, fell_back = 0;
@@ -43,6 +72,7 @@ void add_language_flags(Parser& parser, LanguageFlags& flags) {
   CLI::App& app = parser.app();
   flags.bits_given = app.add_option("--bits", flags.bits, "Language models, weight-only: bits of a weight, 2, 3, 4 (default) or 8");
   flags.group_given = app.add_option("--group-size", flags.group_size, "Language models, weight-only: weights that share a scale (default: 128; 0: all of a row)");
+  app.add_option("--bits-per-weight", flags.bits_per_weight, "Language models: so many bits a weight in all, chosen layer by layer; scales and zero points count");
   app.add_option("--activations", flags.activations, "Language models: round what Linears read to 8 bits: none, dynamic (by token) or static (one scale)");
   app.add_option("--context", flags.context, "Language models: tokens of a calibration sequence (default: 2048, or the model's maximum)")->check(whole_number(1));
   app.add_option("--format", flags.format, "Language models: what is written; see `narrow list language-formats`");
@@ -54,6 +84,7 @@ int quantize_language_command(const std::string& path, const std::string& output
   if (flags.bits_given->count() != 0) options.bits = flags.bits;
   if (flags.group_given->count() != 0) options.group_size = flags.group_size;
   if (flags.context != 0) options.context = flags.context;
+  if (flags.bits_per_weight != 0) options.bits_per_weight = flags.bits_per_weight;
   if (!flags.activations.empty()) options.activations = flags.activations;
   options.format = flags.format;
   options.resume = flags.resume;
@@ -81,6 +112,7 @@ int quantize_language_command(const std::string& path, const std::string& output
   if (made->resumed_blocks != 0) print(fmt::format("resumed   {} from the run before\n", plural(made->resumed_blocks, "block")));
   print(fmt::format("size      {} → {}: {:.2f}× smaller\n", human_bytes(made->bytes_before), human_bytes(made->bytes_after),
                     static_cast<double>(made->bytes_before) / static_cast<double>(std::max<std::uint64_t>(1, made->bytes_after))));
+  print_budget(*made);
   print_linears(*made);
   if (!common.quiet) print(fmt::format("next      measure what it cost: narrow evaluate {} --metric perplexity --data TEXT\n", escape_controls(output)));
   return kOk;

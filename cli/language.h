@@ -12,6 +12,7 @@ namespace narrow::cli {
 struct LanguageFlags {
   std::uint64_t bits = 0, group_size = 0, context = 0;
   std::string format, activations;
+  double bits_per_weight = 0;
   bool resume = false;
   CLI::Option *bits_given = nullptr, *group_given = nullptr;
 };

@@ -49,6 +49,7 @@ struct LanguageQuantizeOptions {
   std::string recipe_file;                  // TOML
   std::optional<std::string> method;        // see `narrow list methods`
   std::optional<std::uint64_t> bits, group_size;
+  std::optional<double> bits_per_weight;    // chosen layer by layer, scales and zero points included
   std::optional<bool> symmetric;
   std::optional<std::string> activations;   // what Linears read, in 8 bits: "none", "dynamic" (by token), "static" (one scale)
   std::vector<std::string> exclude;         // patterns of names of Linears that stay as they are
@@ -78,6 +79,9 @@ struct LanguageQuantization {
   std::vector<LinearReport> linears;
   std::uint64_t bytes_before = 0, bytes_after = 0;
   std::uint64_t resumed_blocks = 0, calibration_tokens = 0;
+  // Of a budget of bits a weight: what was asked for and is used, and the expected rise of the mean negative log likelihood.
+  struct Budget { double wanted = 0, used = 0, expected_loss = 0; };
+  std::optional<Budget> budget;
 };
 
 // Writes to `out`: a folder, or a file for formats that are one. Unfinished work is kept in "<out>.partial", block by block.

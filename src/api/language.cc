@@ -59,6 +59,10 @@ Result<quantizers::Recipe> make_recipe(const LanguageQuantizeOptions& options) {
   if (recipe.method.empty() || recipe.method == "auto") recipe.method = options.format.starts_with("gguf") ? "blocks" : options.data.empty() ? "rounding-mse" : "gptq";
   if (options.bits) recipe.weights.bits = *options.bits;
   if (options.group_size) recipe.weights.group_size = *options.group_size;
+  if (options.bits_per_weight) {
+    if (!(*options.bits_per_weight > 0 && *options.bits_per_weight <= 16)) return invalid_argument(fmt::format("{} bits a weight: expected more than 0, at most 16", *options.bits_per_weight));
+    recipe.weights.bits_per_weight = *options.bits_per_weight;
+  }
   if (options.symmetric) recipe.weights.symmetric = *options.symmetric;
   if (options.activations) {
     constexpr std::string_view kKinds[] = {"none", "dynamic", "static"};
@@ -202,6 +206,7 @@ Result<LanguageQuantization> quantize_language(const LanguageModel& model, const
   result.bytes_before = made.bytes_before;
   result.bytes_after = made.bytes_after;
   result.resumed_blocks = static_cast<std::uint64_t>(made.resumed_blocks);
+  if (job.recipe.weights.bits_per_weight > 0) result.budget = LanguageQuantization::Budget{made.budget.wanted, made.budget.used, made.budget.expected_loss};
   for (const auto& sequence : job.sequences) result.calibration_tokens += sequence.size();
   return result;
 }

@@ -27,8 +27,9 @@ std::string to_json(const LanguageQuantization& q) {
     linears.push_back({{"name", linear.name}, {"method", linear.method}, {"bits", linear.bits}, {"group_size", linear.group_size}, {"error", number(linear.error)},
                        {"rounding_error", number(linear.rounding_error)}, {"fell_back", linear.fell_back}, {"note", linear.note}});
   }
+  const Json budget = q.budget ? Json{{"wanted", q.budget->wanted}, {"used", number(q.budget->used)}, {"expected_loss", number(q.budget->expected_loss)}} : Json(nullptr);
   return finish({{"method", q.method}, {"format", q.format}, {"size_bytes", q.bytes_after}, {"size_bytes_before", q.bytes_before}, {"calibration_tokens", q.calibration_tokens},
-                 {"resumed_blocks", q.resumed_blocks}, {"linears", linears}, {"recipe", q.recipe}});
+                 {"resumed_blocks", q.resumed_blocks}, {"bits_per_weight", budget}, {"linears", linears}, {"recipe", q.recipe}});
 }
 
 std::string to_json(const PerplexityFigures& f) {

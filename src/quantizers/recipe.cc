@@ -104,6 +104,13 @@ constexpr Key<Recipe> kRecipeKeys[] = {
        r.weights.damping = *value;
        return "";
      }},
+    {"bits_per_weight",
+     [](const toml::node& n, Recipe& r) -> std::string {
+       const auto value = n.value<double>();
+       if (!value || !(*value >= 0 && *value <= 16)) return "a number from 0 to 16";
+       r.weights.bits_per_weight = *value;
+       return "";
+     }},
     {"activations",
      [](const toml::node& n, Recipe& r) -> std::string {
        const std::string expected = read_text(n, r.weights.activations);
@@ -206,7 +213,8 @@ namespace {
 std::string weights_to_toml(const WeightRecipe& weights) {
   if (weights == WeightRecipe{}) return "";
   return fmt::format("bits = {}\ngroup_size = {}\nsymmetric_weights = {}\nsmooth = {}\ndouble_quantization = {}\nscale_type = {}\ndamping = {}\nactivations = {}\nsmoothing = {:.4g}\n", weights.bits,
-                     weights.group_size, weights.symmetric, weights.smooth, weights.double_quantization, quoted(weights.scale_type), weights.damping, quoted(weights.activations), weights.smoothing);
+                     weights.group_size, weights.symmetric, weights.smooth, weights.double_quantization, quoted(weights.scale_type), weights.damping, quoted(weights.activations), weights.smoothing) +
+         (weights.bits_per_weight == 0 ? "" : fmt::format("bits_per_weight = {}\n", weights.bits_per_weight));
 }
 
 }  // namespace

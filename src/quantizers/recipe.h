@@ -34,6 +34,7 @@ struct WeightRecipe {
   bool double_quantization = true;            // nf4, fp4
   std::string scale_type = "auto";            // f16 | bf16 | f32; auto: what the written format expects
   double damping = 0.1;                       // GPTQ: of the mean of the Hessian's diagonal
+  double bits_per_weight = 0;                 // language models: chosen layer by layer, scales and zero points included; 0: bits
   std::string activations = "auto";           // what Linears read, in 8 bits: none | dynamic | static; auto: as the method has it
   double smoothing = 0;                       // SmoothQuant's strength, above 0 to 1; 0: searched for each layer
   bool operator==(const WeightRecipe&) const = default;

@@ -32,6 +32,7 @@ struct ExportFormat {
   bool chooses_codes = false;              // quantizes floats itself
   bool rounds_inputs = false;              // takes weights whose inputs are rounded
   bool mixes = false;                      // weights may differ in bits and groups
+  bool (*pads)(int bits) = nullptr;        // codes of so many bits take the room of more; null: none do
   encodings::ScaleType (*scale_type)(const Checkpoint& model) = nullptr;  // what scales should be rounded to
   // Whether the format can hold such a weight. Errors: unsupported, with a hint.
   Status (*check)(const MatrixForm& form) = nullptr;

@@ -242,7 +242,7 @@ const ExportFormat kBitsandbytesExport = {.name = "bitsandbytes", .summary = "bi
                                           .check = check_bitsandbytes, .write = [](const ExportRequest& r) { return write_folder(r, kBitsandbytesFolder); }};
 const ExportFormat kBitsandbytesInt8Export = {.name = "bitsandbytes-int8", .summary = "bitsandbytes LLM.int8: transformers", .scale_type = [](const Checkpoint&) { return encodings::ScaleType::kF32; },
                                               .check = [](const MatrixForm& form) { return check_layout("llm-int8", form); }, .write = [](const ExportRequest& r) { return write_folder(r, kInt8Folder); }};
-const ExportFormat kFloatExport = {.name = "float", .summary = "a float checkpoint of the rounded weights, for readers that know no quantization", .rounds_inputs = true, .mixes = true, .scale_type = model_scales,
+const ExportFormat kFloatExport = {.name = "float", .summary = "a float checkpoint of the rounded weights, for readers that know no quantization", .rounds_inputs = true, .mixes = true, .pads = [](int) { return true; }, .scale_type = model_scales,
                                    .check = [](const MatrixForm&) { return Status(); }, .write = [](const ExportRequest& r) { return write_folder(r, kFloatFolder); }};
 
 }  // namespace narrow::language

@@ -26,9 +26,9 @@ Status write_onnx(const ExportRequest& request, Form form) {
 
 }  // namespace
 
-const ExportFormat kOnnxExport = {.name = "onnx", .summary = "ONNX with MatMulNBits or MatMulBnb4 and a key-value cache: ONNX Runtime", .extension = ".onnx", .mixes = true, .scale_type = f32_scales,
+const ExportFormat kOnnxExport = {.name = "onnx", .summary = "ONNX with MatMulNBits or MatMulBnb4 and a key-value cache: ONNX Runtime", .extension = ".onnx", .mixes = true, .pads = [](int bits) { return bits == 3; }, .scale_type = f32_scales,
                                   .check = [](const MatrixForm&) { return Status(); }, .write = [](const ExportRequest& r) { return write_onnx(r, Form::kOnnx); }};
-const ExportFormat kOnnxQdqExport = {.name = "onnx-qdq", .summary = "the same with int4 DequantizeLinear in front of MatMul", .extension = ".onnx", .mixes = true, .scale_type = f32_scales,
-                                     .check = [](const MatrixForm&) { return Status(); }, .write = [](const ExportRequest& r) { return write_onnx(r, Form::kOnnxQdq); }};
+const ExportFormat kOnnxQdqExport = {.name = "onnx-qdq", .summary = "the same with int4 DequantizeLinear in front of MatMul", .extension = ".onnx", .mixes = true, .pads = [](int bits) { return bits < 4; },
+                                     .scale_type = f32_scales, .check = [](const MatrixForm&) { return Status(); }, .write = [](const ExportRequest& r) { return write_onnx(r, Form::kOnnxQdq); }};
 
 }  // namespace narrow::language

@@ -3,9 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <map>
+#include <optional>
+#include <string_view>
 
+#include "base/atomic_file.h"
+#include "base/text_file.h"
 #include "language/exports/exports.h"
 #include "language/quantize/journal.h"
 #include "language/quantize/quantized_weights.h"
@@ -36,12 +41,27 @@ bool needs_data(const quantizers::Recipe& recipe) {
 }
 
 // FNV-1a: tells calibration data apart, no more.
+class Fingerprint {
+ public:
+  void add(std::uint64_t value) { hash_ = (hash_ ^ value) * 0x100000001b3u; }
+  std::uint64_t value() const { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0xcbf29ce484222325u;
+};
+
 std::uint64_t fingerprint(const std::vector<std::vector<std::int64_t>>& sequences) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
+  Fingerprint found;
   for (const auto& sequence : sequences) {
-    for (const std::int64_t token : sequence) hash = (hash ^ static_cast<std::uint64_t>(token)) * 0x100000001b3u;
+    for (const std::int64_t token : sequence) found.add(static_cast<std::uint64_t>(token));
   }
-  return hash;
+  return found.value();
+}
+
+std::uint64_t fingerprint(std::string_view text) {
+  Fingerprint found;
+  for (const char c : text) found.add(static_cast<unsigned char>(c));
+  return found.value();
 }
 
 // Everything that a block's result depends on.
@@ -54,6 +74,27 @@ std::string describe_job(const LanguageJob& job, const quantizers::Recipe& recip
   text += fmt::format("# calibration {} sequences {:016x}\n", job.sequences.size(), fingerprint(job.sequences));
   return text + quantizers::to_toml(recipe);
 }
+
+// What was measured for a budget is kept beside the blocks, so that a resumed run need not measure again.
+class SavedBudget {
+ public:
+  SavedBudget(const std::string& folder, const std::string& job) : path_((fs::path(folder) / "budget.toml").string()), head_(fmt::format("# job {:016x}", fingerprint(job))) {}
+
+  // Nothing when there is none of this job.
+  std::optional<quantizers::Recipe> read(Budget& budget) const {
+    const auto text = base::read_text_file(path_);
+    if (!text.ok() || !text->starts_with(head_ + "\n")) return std::nullopt;
+    if (std::sscanf(text->c_str() + head_.size(), "\n# wanted %lf used %lf loss %lf\n", &budget.wanted, &budget.used, &budget.expected_loss) != 3) return std::nullopt;
+    auto recipe = quantizers::parse_recipe(*text, path_);
+    return recipe.ok() ? std::optional(*std::move(recipe)) : std::nullopt;
+  }
+  Status write(const quantizers::Recipe& recipe, const Budget& budget) const {
+    return base::write_file(path_, fmt::format("{}\n# wanted {:.17g} used {:.17g} loss {:.17g}\n{}", head_, budget.wanted, budget.used, budget.expected_loss, quantizers::to_toml(recipe)));
+  }
+
+ private:
+  std::string path_, head_;
+};
 
 std::string default_format(const quantizers::Recipe& recipe) {
   if (recipe.method == "nf4" || recipe.method == "fp4") return "bitsandbytes";
@@ -219,12 +260,24 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
     recipe.weights.scale_type = type == encodings::ScaleType::kF32 ? "f32" : type == encodings::ScaleType::kBF16 ? "bf16" : "f16";
   }
   if (blocks) recipe.rules.push_back({.quantize = false});  // the weights reach the format as floats
+  base::ThreadPool pool(std::max(1, job.threads));
+  const std::string folder = job.out + ".partial";
+  const SavedBudget saved(folder, describe_job(job, recipe));
+  const bool budgeted = recipe.weights.bits_per_weight > 0;
+  if (budgeted) {
+    std::optional<quantizers::Recipe> settled;
+    if (job.resume) settled = saved.read(result.budget);
+    if (settled) {
+      recipe = *std::move(settled);
+    } else {
+      NARROW_TRY(recipe, within_budget(*job.model, recipe, *format, job.sequences, pool, job.progress, result.budget));
+    }
+  }
   NARROW_RETURN_IF_ERROR(check_job(job, recipe, *format));
   result.recipe = quantizers::to_toml(recipe);
   result.bytes_before = 0;
   for (const std::string& file : job.model->files) result.bytes_before += size_of(file);
 
-  base::ThreadPool pool(std::max(1, job.threads));
   ExportRequest request;
   request.model = job.model;
   request.recipe = result.recipe;
@@ -245,8 +298,8 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
     if (!blocks) result.linears = weights.outcomes();
   } else {
     if (job.sequences.empty()) return invalid_argument(fmt::format("method '{}' needs calibration text", recipe.method)).hint("Give some with --data, or use a method that needs none: rounding, hqq, nf4.");
-    const std::string folder = job.out + ".partial";
     NARROW_TRY(const Journal journal, Journal::open(folder, describe_job(job, recipe), job.resume));
+    if (budgeted) NARROW_RETURN_IF_ERROR(saved.write(recipe, result.budget));
     NARROW_RETURN_IF_ERROR(fill_journal(job, recipe, journal, pool, result));
     const JournalWeights weights(job.model->weights, job.model->spec, journal);
     request.weights = &weights;

@@ -7,6 +7,7 @@
 
 #include "language/checkpoint.h"
 #include "language/quantize/block_quantizer.h"
+#include "language/quantize/budget.h"
 #include "narrow/progress.h"
 
 namespace narrow::language {
@@ -28,6 +29,7 @@ struct LanguageResult {
   std::string recipe;                                // TOML, as embedded
   std::uint64_t bytes_before = 0, bytes_after = 0;   // of the files
   std::int64_t resumed_blocks = 0;
+  Budget budget;                                     // where the recipe has one
 };
 
 // What quantizing will take, before it is done.
