@@ -91,6 +91,22 @@ def main(binary):
             done = subprocess.run(command(place / "other", "--resume", "--bits", "3"), capture_output=True, text=True)
             assert done.returncode == 2 and "another run" in done.stderr, done.stderr
 
+        # What a budget of bits was spent on is not measured again.
+        budget = ("--bits-per-weight", "3.7")
+        start = time.monotonic()
+        subprocess.run(command(place / "mixed", *budget), check=True, stdout=subprocess.DEVNULL)
+        whole = time.monotonic() - start
+        process = subprocess.Popen(command(place / "mixed again", *budget), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20 * whole
+        while process.poll() is None and not (place / "mixed again.partial" / "block_00001.safetensors").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert (place / "mixed again.partial" / "budget.toml").exists(), "the budget was not kept"
+        done = subprocess.run([part for part in command(place / "mixed again", "--resume", *budget) if part != "--quiet"], check=True, capture_output=True, text=True)
+        assert "measuring" not in done.stderr, done.stderr
+        assert contents(place / "mixed again") == contents(place / "mixed"), "the resumed mixture differs"
+
         # A family that is not known.
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps(config | {"model_type": "unheard"}))
