@@ -11,6 +11,11 @@
 #include "operators/type_rules.h"
 
 namespace narrow::operators {
+namespace {
+
+constexpr std::int64_t kTiles = 8, kPart = 256;
+
+}  // namespace
 
 Status multiply_rows(const graph::Node& node, RunContext& context, const StoredRows& weights, bool transposed, const float* bias,
                      const encodings::InputRounding& rounding) {
@@ -38,7 +43,7 @@ Status multiply_rows(const graph::Node& node, RunContext& context, const StoredR
     else std::copy_n(bias, outer, y.data() + i * outer);
   }
   const int threads = std::max(1, context.pool().threads());
-  if (weights.direct != nullptr) {
+  if (weights.direct != nullptr && (!transposed || m < kPart)) {
     NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, transposed, m, outer, inner, 1, from, inner, weights.direct, weights.columns, 1, y.data(), outer, threads));
     y.store();
     return {};
@@ -57,21 +62,31 @@ Status multiply_rows(const graph::Node& node, RunContext& context, const StoredR
     y.store();
     return {};
   }
+  // Few tiles and many rows of A: the rows are shared out as well, so that the product itself needs no threads.
+  const std::int64_t part = tiles < kTiles && m > kPart ? kPart : m, parts = (m + part - 1) / part;
   std::vector<std::vector<float>> rows(static_cast<std::size_t>(threads));
-  std::vector<Status> done(static_cast<std::size_t>(tiles));
-  context.pool().parallel_for(static_cast<std::size_t>(tiles), [&](std::size_t t, int worker) {
-    std::vector<float>& own = rows[static_cast<std::size_t>(worker)];
-    if (own.empty()) {
-      Result<std::vector<float>> made = make_floats(node, tile * weights.columns);
-      if (!made.ok()) {
-        done[t] = std::move(made).error();
-        return;
+  std::vector<Status> done(static_cast<std::size_t>(tiles * parts));
+  context.pool().parallel_for(done.size(), [&](std::size_t task, int worker) {
+    const std::int64_t t = static_cast<std::int64_t>(task) / parts, begin = static_cast<std::int64_t>(task) % parts * part;
+    const std::int64_t first = t * tile, count = std::min(tile, weights.rows - first);
+    const float* made = weights.direct;
+    if (made != nullptr) {
+      made += first * weights.columns;
+    } else {
+      std::vector<float>& own = rows[static_cast<std::size_t>(worker)];
+      if (own.empty()) {
+        Result<std::vector<float>> memory = make_floats(node, tile * weights.columns);
+        if (!memory.ok()) {
+          done[task] = std::move(memory).error();
+          return;
+        }
+        own = *std::move(memory);
       }
-      own = *std::move(made);
+      weights.make(first, count, own.data());
+      made = own.data();
     }
-    const std::int64_t first = static_cast<std::int64_t>(t) * tile, count = std::min(tile, weights.rows - first);
-    weights.make(first, count, own.data());
-    done[t] = kernels::gemm_f32(false, true, m, count, inner, 1, from, inner, own.data(), inner, 1, y.data() + first, outer, tiles == 1 ? threads : 1);
+    done[task] = kernels::gemm_f32(false, true, std::min(part, m - begin), count, inner, 1, from + begin * inner, inner, made, inner, 1, y.data() + begin * outer + first, outer,
+                                   tiles * parts == 1 ? threads : 1);
   });
   for (Status& status : done) NARROW_RETURN_IF_ERROR(std::move(status));
   y.store();

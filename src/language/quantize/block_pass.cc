@@ -15,7 +15,7 @@ using graph::Type;
 using graph::ValueId;
 
 constexpr std::string_view kHidden = "hidden";
-constexpr std::int64_t kChunkTokens = 2048;  // enough for products to run at full speed
+constexpr std::int64_t kChunkTokens = 1024;  // enough for products to run at full speed
 
 Tensor positions_of(std::int64_t count, std::int64_t length) {
   Tensor positions = *Tensor::create(DType::kS64, {count, length});
@@ -69,32 +69,39 @@ Tensor BlockPass::hidden_of(std::int64_t chunk) const {
   return Tensor::from_borrowed(DType::kF32, {count, states_.length, states_.hidden}, const_cast<float*>(states_.sequence(first)));
 }
 
-Result<std::vector<Tensor>> BlockPass::run(runtime::Session& session, std::int64_t chunk) const {
+Result<std::vector<Tensor>> BlockPass::run(std::int64_t chunk) const {
   const std::int64_t first = chunk * states_.chunk(), count = std::min(states_.chunk(), states_.sequences - first);
   std::vector<runtime::NamedTensor> inputs;
-  for (const ValueId id : session.graph().inputs) {
-    const std::string& name = session.graph().value(id).name;
+  for (const ValueId id : session_->graph().inputs) {
+    const std::string& name = session_->graph().value(id).name;
     if (name == kHidden) inputs.emplace_back(name, hidden_of(chunk));
     else if (name == "position_ids") inputs.emplace_back(name, positions_of(count, states_.length));
     else inputs.emplace_back(name, kept_.at(name)[static_cast<std::size_t>(chunk)]);
   }
-  return session.run(inputs);
+  return session_->run(inputs);
 }
 
-Status BlockPass::reach(const WeightSource& weights, const std::vector<std::string>& linears) {
+Status BlockPass::aim(const WeightSource& weights, const std::vector<std::string>& linears, bool finishing) {
+  finishing_ = finishing;
+  session_.reset();
+  wanted_.clear();
+  spent_.clear();
   NARROW_TRY(Graph graph, build(weights));
   const graph::Uses uses(graph);
+  const std::vector<ValueId> given = std::move(graph.outputs);
   graph.outputs.clear();
-  std::vector<std::string> wanted;
+  std::vector<ValueId> all;  // wanted, whether they have to be computed or not
   const auto want = [&](ValueId value) {
     const std::string& name = graph.value(value).name;
+    if (std::find(all.begin(), all.end(), value) != all.end()) return;
+    all.push_back(value);
+    if (kept_.contains(name)) return;
     if (name == kHidden) {  // the block's own input needs no computing
       for (std::int64_t chunk = 0; hidden_.size() < static_cast<std::size_t>(states_.chunks()); ++chunk) hidden_.push_back(hidden_of(chunk));
       return;
     }
-    if (kept_.contains(name) || std::find(graph.outputs.begin(), graph.outputs.end(), value) != graph.outputs.end()) return;
     graph.outputs.push_back(value);
-    wanted.push_back(name);
+    wanted_.push_back(name);
   };
   for (const std::string& linear : linears) {
     const auto node = std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return n.name == linear; });
@@ -109,15 +116,56 @@ Status BlockPass::reach(const WeightSource& weights, const std::vector<std::stri
     residual_of_[linear] = graph.value(other).name;
     want(other);
   }
-  if (wanted.empty()) return {};
-  graph::remove_dead(graph);
-  NARROW_TRY(const auto session, runtime::Session::create(graph, {.threads = threads_}));
-  std::map<std::string, std::vector<Tensor>> found;
-  for (std::int64_t chunk = 0; chunk < states_.chunks(); ++chunk) {
-    NARROW_TRY(const std::vector<Tensor> out, run(*session, chunk));
-    for (std::size_t i = 0; i < out.size(); ++i) found[wanted[i]].push_back(out[i].clone());
+  // What the rest of the block reads, once these values are there.
+  Graph rest = graph;
+  rest.outputs = given;
+  for (const ValueId value : all) {
+    if (std::find(rest.inputs.begin(), rest.inputs.end(), value) == rest.inputs.end()) make_input(rest, value);
   }
-  kept_.merge(found);
+  graph::remove_dead(rest);
+  const graph::Uses later(rest);
+  const auto needed = [&](const std::string& name) {
+    if (std::find(all.begin(), all.end(), graph.find_value(name)) != all.end()) return true;
+    const ValueId value = finishing ? graph::kNoValue : rest.find_value(name);
+    return value != graph::kNoValue && !later.readers[static_cast<std::size_t>(value)].empty();
+  };
+  for (const auto& [name, tensors] : kept_) {
+    if (!needed(name)) spent_.push_back(name);
+  }
+  states_needed_ = needed(std::string(kHidden));
+  if (finishing) graph.outputs.insert(graph.outputs.end(), given.begin(), given.end());
+  for (const std::string& name : wanted_) kept_[name].resize(static_cast<std::size_t>(states_.chunks()));
+  if (graph.outputs.empty()) return {};
+  graph::remove_dead(graph);
+  NARROW_TRY(session_, runtime::Session::create(graph, {.threads = threads_}));
+  return {};
+}
+
+Status BlockPass::step(std::int64_t chunk) {
+  const auto at = static_cast<std::size_t>(chunk);
+  if (session_ != nullptr) {
+    NARROW_TRY(const std::vector<Tensor> out, run(chunk));
+    for (std::size_t i = 0; i < wanted_.size(); ++i) kept_.at(wanted_[i])[at] = out[i].clone();
+    if (finishing_) {
+      if (!hidden_.empty()) hidden_[at] = hidden_[at].clone();  // what these Linears read still
+      std::memcpy(states_.sequence(chunk * states_.chunk()), out.back().raw(), out.back().bytes());
+    }
+  }
+  for (const std::string& name : spent_) kept_.at(name)[at] = Tensor();
+  if (chunk + 1 < states_.chunks()) return {};
+  session_.reset();
+  for (const std::string& name : spent_) kept_.erase(name);
+  spent_.clear();
+  if (!states_needed_ && !finishing_) {
+    hidden_.clear();
+    states_.values = {};
+  }
+  return {};
+}
+
+Status BlockPass::reach(const WeightSource& weights, const std::vector<std::string>& linears) {
+  NARROW_RETURN_IF_ERROR(aim(weights, linears));
+  for (std::int64_t chunk = 0; chunk < states_.chunks(); ++chunk) NARROW_RETURN_IF_ERROR(step(chunk));
   return {};
 }
 
@@ -128,21 +176,21 @@ const std::vector<Tensor>* BlockPass::residuals(const std::string& linear) const
   return name == residual_of_.end() ? nullptr : &values(name->second);
 }
 
-void BlockPass::divide_inputs(const std::string& linear, std::span<const float> factors) {
-  for (Tensor& tensor : kept_.at(value_of_.at(linear))) {
-    const std::span<float> values = tensor.mutable_data<float>();
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] /= factors[i % factors.size()];
-  }
+void BlockPass::drop(std::int64_t chunk) {
+  for (auto& [name, tensors] : kept_) tensors[static_cast<std::size_t>(chunk)] = Tensor();
 }
 
 Status BlockPass::finish(const WeightSource& weights, HiddenStates& states) {
   NARROW_TRY(Graph graph, build(weights));
   graph::remove_dead(graph);
-  NARROW_TRY(const auto session, runtime::Session::create(graph, {.threads = threads_}));
+  NARROW_TRY(session_, runtime::Session::create(graph, {.threads = threads_}));
+  states.values.resize(static_cast<std::size_t>(states.tokens() * states.hidden));
   for (std::int64_t chunk = 0; chunk < states_.chunks(); ++chunk) {
-    NARROW_TRY(const std::vector<Tensor> out, run(*session, chunk));
-    std::memcpy(states.sequence(chunk * states.chunk()), out[0].raw(), out[0].bytes());
+    NARROW_TRY(const std::vector<Tensor> out, run(chunk));
+    std::memcpy(states.sequence(chunk * states_.chunk()), out[0].raw(), out[0].bytes());
+    drop(chunk);
   }
+  session_.reset();
   return {};
 }
 

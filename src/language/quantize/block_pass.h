@@ -28,20 +28,28 @@ struct HiddenStates {
 // The embedding of `sequences`, each of the same length.
 Result<HiddenStates> embed_sequences(const Spec& spec, const WeightSource& weights, const std::vector<std::vector<std::int64_t>>& sequences, int threads);
 
-// What has been computed is kept, so that reaching every Linear in turn costs one pass through the block.
+// Goes through the block once, Linear by Linear. What has been computed is kept as long as something after it reads it.
 class BlockPass {
  public:
-  BlockPass(const Spec& spec, std::int64_t layer, const HiddenStates& states, int threads) : spec_(spec), layer_(layer), states_(states), threads_(threads) {}
+  // `states` is what the block reads. Once nothing needs it any more it is freed or, by `finishing`, overwritten.
+  BlockPass(const Spec& spec, std::int64_t layer, HiddenStates& states, int threads) : spec_(spec), layer_(layer), states_(states), threads_(threads) {}
 
-  // Computes what these Linears read, with the weights as they are now; Linears in front of them must not change any more.
+  // Makes these Linears' inputs what step() computes, with the weights as they are now; Linears in front of them must not change
+  // any more. What earlier Linears read is gone then, unless what follows reads it too. `finishing`: step() goes on to what the
+  // block gives, which replaces `states`.
+  Status aim(const WeightSource& weights, const std::vector<std::string>& linears, bool finishing = false);
+  // One chunk of sequences; each once.
+  Status step(std::int64_t chunk);
+  // All chunks.
   Status reach(const WeightSource& weights, const std::vector<std::string>& linears);
-  // What a Linear that was reached reads: [tokens, width], one a chunk of sequences.
+
+  // What a Linear that was reached reads, one a chunk: [tokens, width].
   const std::vector<Tensor>& inputs(const std::string& linear) const { return values(value_of_.at(linear)); }
   // What the output of a Linear that was reached is added to, one a chunk; null where it is not added to the residual stream
   // as it is.
   const std::vector<Tensor>* residuals(const std::string& linear) const;
-  // Divides the columns of what a Linear reads, when factors have moved into its weight.
-  void divide_inputs(const std::string& linear, std::span<const float> factors);
+  // Frees what has been kept of a chunk, when the block is finished.
+  void drop(std::int64_t chunk);
   // What the block gives, over `states` of the same sizes (it may be those that the pass began with).
   Status finish(const WeightSource& weights, HiddenStates& states);
 
@@ -49,14 +57,19 @@ class BlockPass {
   const std::vector<Tensor>& values(const std::string& name) const;
   Result<graph::Graph> build(const WeightSource& weights) const;
   Tensor hidden_of(std::int64_t chunk) const;
-  Result<std::vector<Tensor>> run(runtime::Session& session, std::int64_t chunk) const;
+  Result<std::vector<Tensor>> run(std::int64_t chunk) const;
 
   const Spec& spec_;
   std::int64_t layer_;
-  const HiddenStates& states_;
+  HiddenStates& states_;
   int threads_;
+  std::unique_ptr<runtime::Session> session_;           // null: all that is wanted is there already
+  std::vector<std::string> wanted_;                     // its outputs; when finishing, then what the block gives
+  bool finishing_ = false;
+  bool states_needed_ = true;                           // by what comes after these Linears
   std::map<std::string, std::string> value_of_;         // by Linear
   std::map<std::string, std::string> residual_of_;
+  std::vector<std::string> spent_;                      // kept still, and read by nothing after step()
   std::vector<Tensor> hidden_;                          // the block's own input, views of the states
   std::map<std::string, std::vector<Tensor>> kept_;     // by value, one tensor a chunk
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/memory.h"
 #include "language/quantize/fold.h"
 #include "quantizers/matrix/matrix.h"
 #include "quantizers/matrix/scales.h"
@@ -23,29 +24,10 @@ bool same_sizes(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Tensor& x, const Tensor& y) { return x.shape() == y.shape(); });
 }
 
-// `originals` are what the float model has there; an expert may get other tokens in the two models, then they say nothing.
-Result<InputStatistics> statistics_of(const std::vector<Tensor>& inputs, const std::vector<Tensor>* originals, base::ThreadPool& pool) {
+Result<InputStatistics> statistics_of(const std::vector<Tensor>& inputs, base::ThreadPool& pool) {
   InputStatistics statistics(inputs.front().shape().back());
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const std::int64_t tokens = inputs[i].size() / inputs[i].shape().back();
-    const float* x = inputs[i].data<float>().data();
-    NARROW_RETURN_IF_ERROR(statistics.add(x, tokens, pool));
-    if (originals != nullptr) NARROW_RETURN_IF_ERROR(statistics.add_drift((*originals)[i].data<float>().data(), x, tokens, pool));
-  }
+  for (const Tensor& x : inputs) NARROW_RETURN_IF_ERROR(statistics.add(x.data<float>().data(), x.size() / statistics.columns, pool));
   return statistics;
-}
-
-// Sum of (r_float - r) xᵀ, with r the residual stream that a Linear's output is added to.
-Result<std::vector<float>> residual_drift(const std::vector<Tensor>& originals, const std::vector<Tensor>& residuals, const std::vector<Tensor>& inputs, base::ThreadPool& pool) {
-  const std::int64_t rows = residuals.front().shape().back(), columns = inputs.front().shape().back();
-  std::vector<float> sum(static_cast<std::size_t>(rows * columns)), difference;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const std::span<const float> r = residuals[i].data<float>(), r_float = originals[i].data<float>();
-    difference.resize(r.size());
-    for (std::size_t j = 0; j < r.size(); ++j) difference[j] = r_float[j] - r[j];
-    NARROW_RETURN_IF_ERROR(quantizers::add_products(difference.data(), rows, inputs[i].data<float>().data(), columns, inputs[i].size() / columns, sum.data(), pool));
-  }
-  return sum;
 }
 
 // Evenly spaced tokens of what a group of Linears reads.
@@ -90,31 +72,43 @@ Result<GroupWeights> read_group(const LinearGroup& group, const WeightSource& so
 Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr<const WeightSource> weights, HiddenStates& float_states, HiddenStates& states) {
   const std::vector<LinearLevel> levels = linears_of(spec_, layer);
   const auto scaled = std::make_shared<OverlayWeights>(weights);  // the float model, inputs scaled
-  BlockPass float_pass(spec_, layer, float_states, pool_.threads()), pass(spec_, layer, states, pool_.threads());
-  for (const LinearLevel& level : levels) NARROW_RETURN_IF_ERROR(float_pass.reach(*scaled, first_of_groups(level)));
-  // By the weights as they are stored: scaled ones give the same but for rounding, and a resumed run has only these.
-  HiddenStates next = float_states;
-  NARROW_RETURN_IF_ERROR(float_pass.finish(*weights, next));
   NARROW_TRY(const LanguageMethod* method, find_language_method(recipe_.method));
-  if (recipe_.weights.smooth || method->smooths) NARROW_RETURN_IF_ERROR(smooth(layer, levels, float_pass, *scaled));
+  const bool smooths = recipe_.weights.smooth || method->smooths;
+  // By the weights as they are stored: scaled ones give the same but for rounding, and a resumed run has only these.
+  HiddenStates next;
+  if (smooths) {
+    next = float_states;
+    NARROW_RETURN_IF_ERROR(smooth(layer, levels, next, *scaled));
+  }
 
+  BlockPass float_pass(spec_, layer, float_states, pool_.threads()), pass(spec_, layer, states, pool_.threads());
   OverlayWeights current(scaled);  // the quantized model so far
   BlockResult result;
   for (const LinearLevel& level : levels) {
-    NARROW_RETURN_IF_ERROR(pass.reach(current, first_of_groups(level)));
+    const bool last = &level == &levels.back();
+    NARROW_RETURN_IF_ERROR(float_pass.aim(*scaled, first_of_groups(level), last && !smooths));
+    NARROW_RETURN_IF_ERROR(pass.aim(current, first_of_groups(level)));
+    std::optional<GroupStatistics> seen;
+    const bool one_group = level.size() == 1;  // otherwise the statistics of all groups would take more than their inputs
+    for (std::int64_t chunk = 0; chunk < states.chunks(); ++chunk) {
+      NARROW_RETURN_IF_ERROR(float_pass.step(chunk));
+      NARROW_RETURN_IF_ERROR(pass.step(chunk));
+      if (!one_group) continue;
+      NARROW_RETURN_IF_ERROR(add_chunk(level.front(), current, float_pass, pass, chunk, true, seen));
+      if (last) float_pass.drop(chunk);
+    }
     for (const LinearGroup& group : level) {
-      const std::vector<Tensor>& inputs = pass.inputs(group.front());
-      const std::vector<Tensor>& originals = float_pass.inputs(group.front());
-      const bool comparable = same_sizes(inputs, originals);
-      NARROW_TRY(const InputStatistics statistics, statistics_of(inputs, comparable ? &originals : nullptr, pool_));
-      NARROW_TRY(const SampledInputs rounded, round_inputs_of(group, inputs, statistics, current));
-      for (const std::string& name : group) {
+      if (!one_group) {
+        seen.reset();
+        // An expert may get other tokens in the two models, then they say nothing.
+        const bool comparable = same_sizes(pass.inputs(group.front()), float_pass.inputs(group.front()));
+        for (std::int64_t chunk = 0; chunk < states.chunks(); ++chunk) NARROW_RETURN_IF_ERROR(add_chunk(group, current, float_pass, pass, chunk, comparable, seen));
+      }
+      NARROW_TRY(const SampledInputs rounded, round_inputs_of(group, pass.inputs(group.front()), seen->statistics(), current));
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        const std::string& name = group[i];
         NARROW_TRY(const StoredWeight stored, current.matrix(name));
-        std::vector<float> residual;
-        if (const std::vector<Tensor>* residuals = group.size() == 1 ? pass.residuals(name) : nullptr; residuals != nullptr && comparable) {
-          NARROW_TRY(residual, residual_drift(*float_pass.residuals(name), *residuals, inputs, pool_));
-        }
-        NARROW_TRY(QuantizedLinear made, quantize_linear(name, stored, recipe_, &statistics, pool_, residual, &rounded.inputs));
+        NARROW_TRY(QuantizedLinear made, quantize_linear(name, stored, recipe_, &seen->statistics(), pool_, seen->residual(i), &rounded.inputs));
         if (made.weight.quantized()) {
           current.set_matrix(name, made.weight);
           result.matrices[name] = std::move(made.weight);
@@ -122,13 +116,30 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
         result.linears.push_back(std::move(made.outcome));
       }
     }
+    seen.reset();
+    base::return_freed_memory();
   }
   NARROW_RETURN_IF_ERROR(pass.finish(current, states));
-  float_states = std::move(next);
+  if (smooths) float_states = std::move(next);
   // What was scaled and then not quantized has to be written too.
   for (const auto& [module, weight] : scaled->matrices()) result.matrices.try_emplace(module, weight);
   result.tensors = scaled->tensors();
   return result;
+}
+
+Status BlockQuantizer::add_chunk(const LinearGroup& group, const WeightSource& weights, const BlockPass& float_pass, const BlockPass& pass, std::int64_t chunk, bool comparable,
+                                 std::optional<GroupStatistics>& seen) const {
+  const auto at = static_cast<std::size_t>(chunk);
+  const std::vector<Tensor>* residuals = group.size() == 1 && comparable ? pass.residuals(group.front()) : nullptr;
+  const std::vector<Tensor>* float_residuals = residuals != nullptr ? float_pass.residuals(group.front()) : nullptr;
+  const Tensor& inputs = pass.inputs(group.front())[at];
+  if (!seen) {
+    const std::int64_t columns = inputs.shape().back();
+    NARROW_TRY(GroupStatistics made, GroupStatistics::create(group, weights, columns, inputs.size() / columns * static_cast<std::int64_t>(pass.inputs(group.front()).size()), comparable, residuals != nullptr, pool_));
+    seen.emplace(std::move(made));
+  }
+  return seen->add(inputs, comparable ? &float_pass.inputs(group.front())[at] : nullptr, residuals != nullptr ? &(*residuals)[at] : nullptr,
+                   float_residuals != nullptr ? &(*float_residuals)[at] : nullptr);
 }
 
 Result<BlockQuantizer::SampledInputs> BlockQuantizer::round_inputs_of(const LinearGroup& group, const std::vector<Tensor>& inputs, const InputStatistics& statistics, const WeightSource& weights) const {
@@ -151,14 +162,17 @@ Result<BlockQuantizer::SampledInputs> BlockQuantizer::round_inputs_of(const Line
 }
 
 // Group by group, each on the float model as the groups before have left it.
-Status BlockQuantizer::smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, BlockPass& pass, OverlayWeights& scaled) {
+Status BlockQuantizer::smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, HiddenStates& states, OverlayWeights& scaled) {
+  const std::shared_ptr<const WeightSource> stored = scaled.base();
+  BlockPass pass(spec_, layer, states, pool_.threads());
   for (const LinearLevel& level : levels) {
+    NARROW_RETURN_IF_ERROR(pass.reach(*stored, first_of_groups(level)));
     for (const LinearGroup& group : level) {
       NARROW_TRY(const graph::Graph block, build_block(spec_, scaled, layer, {}));
       const FoldPlace place = find_fold_place(block, group, spec_);
       const LinearPlan plan = plan_of(recipe_, group.front());
       if (!place.found() || !plan.quantize) continue;
-      NARROW_TRY(const InputStatistics statistics, statistics_of(pass.inputs(group.front()), nullptr, pool_));
+      NARROW_TRY(const InputStatistics statistics, statistics_of(pass.inputs(group.front()), pool_));
       if (statistics.tokens == 0) continue;
       NARROW_TRY(const GroupWeights weights, read_group(group, scaled));
       auto found = [&]() -> Result<std::vector<float>> {
@@ -171,10 +185,9 @@ Status BlockQuantizer::smooth(std::int64_t layer, const std::vector<LinearLevel>
       tie_factors(place, *found);
       if (std::all_of(found->begin(), found->end(), [](float factor) { return factor == 1; })) continue;
       NARROW_RETURN_IF_ERROR(fold_factors(place, group, *found, scaled));
-      pass.divide_inputs(group.front(), *found);
     }
   }
-  return {};
+  return pass.finish(*stored, states);
 }
 
 Status advance(const Spec& spec, std::int64_t layer, const WeightSource& weights, HiddenStates& states, int threads) {

@@ -3,11 +3,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "language/quantize/block_pass.h"
+#include "language/quantize/group_statistics.h"
 #include "language/quantize/overlay.h"
 #include "language/quantize/linear_quantizer.h"
 #include "language/quantize/plan.h"
@@ -37,7 +39,11 @@ class BlockQuantizer {
   };
   // How the recipe has the inputs of a group rounded; nothing where it leaves them.
   Result<SampledInputs> round_inputs_of(const LinearGroup& group, const std::vector<Tensor>& inputs, const quantizers::InputStatistics& statistics, const WeightSource& weights) const;
-  Status smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, BlockPass& pass, OverlayWeights& scaled);
+  // Moves `states` through the float block and folds factors into `scaled` on the way.
+  Status smooth(std::int64_t layer, const std::vector<LinearLevel>& levels, HiddenStates& states, OverlayWeights& scaled);
+  // Adds what a group reads of one chunk to `seen`, which the first chunk creates.
+  Status add_chunk(const LinearGroup& group, const WeightSource& weights, const BlockPass& float_pass, const BlockPass& pass, std::int64_t chunk, bool comparable,
+                   std::optional<GroupStatistics>& seen) const;
 
   const Spec& spec_;
   const quantizers::Recipe& recipe_;

@@ -14,6 +14,7 @@ class OverlayWeights final : public WeightSource {
 
   void set_matrix(const std::string& module, StoredWeight weight) { matrices_[module] = std::move(weight); }
   void set_tensor(const std::string& name, Tensor tensor) { tensors_[name] = std::move(tensor); }
+  const std::shared_ptr<const WeightSource>& base() const { return base_; }
   const std::map<std::string, StoredWeight>& matrices() const { return matrices_; }
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }
 

@@ -9,7 +9,7 @@ namespace narrow::quantizers {
 namespace {
 
 constexpr std::int64_t kMeasuredRows = 256;          // at least
-constexpr std::int64_t kProducts = std::int64_t{1} << 33;  // at most, where that leaves as many rows
+constexpr std::int64_t kProducts = std::int64_t{1} << 31;  // at most, where that leaves as many rows
 
 // Rows of a large matrix are many and alike: the cost of measuring all would be that of GPTQ itself.
 std::int64_t measured_rows(const MatrixProblem& problem) {

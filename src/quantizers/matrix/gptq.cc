@@ -4,6 +4,7 @@
 // which needs no inverse of H, and every row of the matrix goes its own way.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <mutex>
 #include <numeric>
@@ -99,12 +100,16 @@ Status gptq(const MatrixProblem& problem, CodedMatrix& coded, std::string& note)
   });
   NARROW_RETURN_IF_ERROR(std::move(failed));
   if (problem.options.refine == 0) return {};
-  std::vector<float> damped(problem.hessian, problem.hessian + n * n);
+  // The factor has done its work: its memory takes the damped Hessian.
   double mean = 0;
   for (std::int64_t k = 0; k < n; ++k) mean += problem.hessian[k * n + k];
   mean /= static_cast<double>(n);
-  for (std::int64_t k = 0; k < n; ++k) damped[static_cast<std::size_t>(k * n + k)] += static_cast<float>(damping * mean);
-  return refine(problem, damped, coded);
+  problem.pool.parallel_for(static_cast<std::size_t>(n), [&](std::size_t k, int) {
+    float* row = factor.data() + k * static_cast<std::size_t>(n);
+    std::copy_n(problem.hessian + static_cast<std::int64_t>(k) * n, n, row);
+    row[k] += static_cast<float>(damping * mean);
+  });
+  return refine(problem, factor, coded);
 }
 
 }  // namespace narrow::quantizers

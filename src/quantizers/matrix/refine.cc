@@ -92,8 +92,9 @@ Status refine(const MatrixProblem& problem, std::span<const float> hessian, Code
   for_row_tiles(problem, [&](std::int64_t first, std::int64_t count) {
     std::vector<float> error(static_cast<std::size_t>(count * n)), gradient(error.size()), change(static_cast<std::size_t>(count * kBlock));
     Block block;
-    const auto product = [&](const float* from, std::int64_t lda, std::int64_t begin, std::int64_t width, float beta) {
-      Status done = kernels::gemm_f32(false, false, count, n, width, 1, from, lda, hessian.data() + begin * n, n, beta, gradient.data(), n, 1);
+    // Columns from `to` on of G take up what `from` [count, width] says of the columns from `begin` on.
+    const auto product = [&](const float* from, std::int64_t lda, std::int64_t begin, std::int64_t width, float beta, std::int64_t to) {
+      Status done = kernels::gemm_f32(false, false, count, n - to, width, 1, from, lda, hessian.data() + begin * n + to, n, beta, gradient.data() + to, n, 1);
       if (done) return true;
       std::lock_guard lock(mutex);
       failed = std::move(done);
@@ -106,9 +107,10 @@ Status refine(const MatrixProblem& problem, std::span<const float> hessian, Code
         error[static_cast<std::size_t>(r * n + k)] = problem.weight[at] - static_cast<float>(coded.codes[static_cast<std::size_t>(at)] - grid.zero) * grid.scale;
       }
     }
-    if (!product(error.data(), n, 0, n, 0)) return;
+    if (!product(error.data(), n, 0, n, 0, 0)) return;
     for (int sweep = 0; sweep < problem.options.refine; ++sweep) {
       bool moved = false;
+      const bool final = sweep + 1 == problem.options.refine;  // nobody comes back to the columns in front then
       for (std::int64_t begin = 0; begin < n; begin += width_of_block) {
         const std::int64_t width = std::min(width_of_block, n - begin);
         for (std::int64_t k = 0; k < width; ++k) {
@@ -144,13 +146,14 @@ Status refine(const MatrixProblem& problem, std::span<const float> hessian, Code
             coded.codes[static_cast<std::size_t>((first + r) * n + begin + k)] = static_cast<std::uint8_t>(static_cast<int>(block.steps[k][r]) + zero);
           }
         }
+        const std::int64_t to = final ? begin + width : 0;
         if (changed * kSparse > count * width) {
-          if (!product(change.data(), kBlock, begin, width, 1)) return;
+          if (!product(change.data(), kBlock, begin, width, 1, to)) return;
         } else if (changed > 0) {
           for (std::int64_t r = 0; r < count; ++r) {
             for (std::int64_t k = 0; k < width; ++k) {
               const float by = change[static_cast<std::size_t>(r * kBlock + k)];
-              if (by != 0) kernel.add(gradient.data() + r * n, by, hessian.data() + (begin + k) * n, n);
+              if (by != 0) kernel.add(gradient.data() + r * n + to, by, hessian.data() + (begin + k) * n + to, n - to);
             }
           }
         }

@@ -9,6 +9,7 @@ namespace narrow::quantizers {
 namespace {
 
 constexpr std::int64_t kTile = 256;     // of the sums, a task
+constexpr std::int64_t kMirror = 16;    // columns mirrored at a time
 constexpr std::int64_t kTokens = 1024;  // summed up in one product, then added: keeps the sums of many tokens exact enough
 
 // sum [m, n] += leftᵀ right by tiles, each on one thread, so that no sum depends on their number. `lower`: only tiles on and below
@@ -20,14 +21,17 @@ Status add_tiles(const float* left, std::int64_t m, const float* right, std::int
   pool.parallel_for(static_cast<std::size_t>(down * across), [&](std::size_t task, int) {
     const std::int64_t i = static_cast<std::int64_t>(task) / across, j = static_cast<std::int64_t>(task) % across;
     if (lower && j > i) return;
-    const std::int64_t top = i * kTile, beside = j * kTile;
-    for (std::int64_t at = 0; at < tokens; at += kTokens) {
-      Status done = kernels::gemm_f32(true, false, std::min(kTile, m - top), std::min(kTile, n - beside), std::min(kTokens, tokens - at), 1,
-                                      left + at * m + top, m, right + at * n + beside, n, 1, sum + top * n + beside, n, 1);
-      if (!done) {
-        std::lock_guard lock(mutex);
-        failed = std::move(done);
-        return;
+    const std::int64_t beside = j * kTile;
+    const bool halves = lower && i == j;  // of a tile on the diagonal, its upper right quarter is left out
+    for (std::int64_t top = i * kTile; top < std::min(m, (i + 1) * kTile); top += halves ? kTile / 2 : kTile) {
+      const std::int64_t height = std::min(halves ? kTile / 2 : kTile, m - top), width = std::min(halves ? top + height - beside : kTile, n - beside);
+      for (std::int64_t at = 0; at < tokens; at += kTokens) {
+        Status done = kernels::gemm_f32(true, false, height, width, std::min(kTokens, tokens - at), 1, left + at * m + top, m, right + at * n + beside, n, 1, sum + top * n + beside, n, 1);
+        if (!done) {
+          std::lock_guard lock(mutex);
+          failed = std::move(done);
+          return;
+        }
       }
     }
   });
@@ -45,8 +49,10 @@ Status InputStatistics::add(const float* x, std::int64_t rows, base::ThreadPool&
   NARROW_RETURN_IF_ERROR(add_tiles(x, n, x, n, rows, hessian.data(), true, pool));
   pool.parallel_for(static_cast<std::size_t>((n + kTile - 1) / kTile), [&](std::size_t tile, int) {
     const std::int64_t begin = static_cast<std::int64_t>(tile) * kTile, width = std::min(kTile, n - begin);
-    for (std::int64_t r = begin; r < begin + width; ++r) {
-      for (std::int64_t c = 0; c < r; ++c) hessian[static_cast<std::size_t>(c * n + r)] = hessian[static_cast<std::size_t>(r * n + c)];
+    for (std::int64_t left = 0; left < begin + width; left += kMirror) {  // small squares, so that what is written stays near
+      for (std::int64_t r = std::max(begin, left); r < begin + width; ++r) {
+        for (std::int64_t c = left; c < std::min(r, left + kMirror); ++c) hessian[static_cast<std::size_t>(c * n + r)] = hessian[static_cast<std::size_t>(r * n + c)];
+      }
     }
     double sums[kTile] = {};
     for (std::int64_t r = 0; r < rows; ++r) {
