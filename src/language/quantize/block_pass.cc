@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/memory.h"
+
 namespace narrow::language {
 namespace {
 
@@ -32,6 +34,14 @@ void make_input(Graph& graph, ValueId value) {
   }
   graph.value(value).type = Type::tensor(DType::kF32);
   graph.inputs.push_back(value);
+}
+
+// A copy that gives its memory back to the system: chunks come and go between others of other sizes.
+Result<Tensor> keep(const Tensor& value) {
+  const std::shared_ptr<void> pages = base::system_pages(value.bytes());
+  if (pages == nullptr) return resource_exhausted(fmt::format("out of memory: what a block's Linears read takes {} bytes more", value.bytes()));
+  std::memcpy(pages.get(), value.raw(), value.bytes());
+  return Tensor::from_shared(value.dtype(), value.shape(), pages, pages.get());
 }
 
 }  // namespace
@@ -145,9 +155,13 @@ Status BlockPass::step(std::int64_t chunk) {
   const auto at = static_cast<std::size_t>(chunk);
   if (session_ != nullptr) {
     NARROW_TRY(const std::vector<Tensor> out, run(chunk));
-    for (std::size_t i = 0; i < wanted_.size(); ++i) kept_.at(wanted_[i])[at] = out[i].clone();
+    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+      NARROW_TRY(kept_.at(wanted_[i])[at], keep(out[i]));
+    }
     if (finishing_) {
-      if (!hidden_.empty()) hidden_[at] = hidden_[at].clone();  // what these Linears read still
+      if (!hidden_.empty()) {  // what these Linears read still
+        NARROW_TRY(hidden_[at], keep(hidden_[at]));
+      }
       std::memcpy(states_.sequence(chunk * states_.chunk()), out.back().raw(), out.back().bytes());
     }
   }
