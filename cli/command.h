@@ -36,6 +36,7 @@ struct Command {
 std::span<const Command> commands();  // the table, in commands.cc
 
 int inspect_command(const Arguments& arguments);
+int plan_command(const Arguments& arguments);
 int quantize_command(const Arguments& arguments);
 int evaluate_command(const Arguments& arguments);
 int generate_command(const Arguments& arguments);

@@ -7,6 +7,7 @@ namespace {
 
 constexpr Command kCommands[] = {
     {"inspect", "show what a model consists of and what could be quantized", inspect_command},
+    {"plan", "say how a model should be quantized, and why", plan_command},
     {"quantize", "make a smaller, faster model and prove what it cost", quantize_command},
     {"evaluate", "measure a model on data", evaluate_command},
     {"compare", "set models side by side: size, latency, accuracy, memory, layer by layer", compare_command},

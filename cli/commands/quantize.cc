@@ -10,6 +10,7 @@
 #include "../parser.h"
 #include "../progress.h"
 #include "../table.h"
+#include "../targets.h"
 #include "narrow/bench.h"
 #include "narrow/json.h"
 #include "narrow/quantize.h"
@@ -28,7 +29,8 @@ constexpr std::size_t kHistogramsInReport = 6;
 constexpr double kReportBenchSeconds = 1.0;
 
 struct Flags {
-  std::string model, output, recipe, method, target, form, observer, max_drop, report, eval_data;
+  std::string model, output, recipe, method, target, form, observer, report, eval_data;
+  TargetFlags targets;
   double percentile = 0;
   std::vector<std::string> exclude;
   std::uint64_t eval_samples = 0;
@@ -43,7 +45,7 @@ void declare(Parser& parser, Flags& flags) {
   CLI::App& app = parser.app();
   parser.require(app.add_option("MODEL", flags.model, "The float model"), "MODEL");
   parser.require(app.add_option("-o,--output", flags.output, "The file to write"), "-o OUT");
-  app.add_option("--method", flags.method, "auto (default), static, dynamic, fp16, bf16; see `narrow list methods`");
+  app.add_option("--method", flags.method, "auto: search for one that meets the targets; static, mixed, dynamic, fp16, …; see `narrow list methods` (default: what suits the model)");
   add_data(parser, flags.data, "Calibration data: image folder, .npy, .npz, text, CIFAR or MNIST binaries");
   flags.samples_given = app.add_option("--samples", flags.data.samples, "Calibrate on so many samples, spread evenly (default: all)")->check(whole_number(1));
   app.add_option("--target", flags.target, "The runtime that will run it (default: onnxruntime); see `narrow list targets`");
@@ -55,7 +57,7 @@ void declare(Parser& parser, Flags& flags) {
   app.add_option("--exclude", flags.exclude, "Node name pattern (*, ?) or type:Softmax to keep in float, repeated")
       ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--recipe", flags.recipe, "A recipe in TOML; other options override it");
-  app.add_option("--max-drop", flags.max_drop, "Points of top-1 or Spearman that may be lost (default: 2%); more ends with exit code 5");
+  add_target_flags(parser, flags.targets);
   app.add_option("--eval-data", flags.eval_data, "Labelled data for the verdict (default: the calibration data)");
   app.add_option("--eval-samples", flags.eval_samples, "Use so many of them, spread evenly")->check(whole_number(1));
   app.add_option("--report", flags.report, "Write an HTML report here");
@@ -65,6 +67,7 @@ void declare(Parser& parser, Flags& flags) {
   parser.examples(
       "  narrow quantize model.onnx -o int8.onnx --data images --preprocess imagenet-224\n"
       "  narrow quantize model.onnx -o int8.onnx --data images --samples 200 --observer entropy --max-drop 1% --report cost.html\n"
+      "  narrow quantize model.onnx -o int8.onnx --method auto --data images --max-drop 0.5% --max-size 30%\n"
       "  narrow quantize bert.onnx -o int8.onnx --method dynamic --exclude 'type:Gather'\n"
       "  narrow quantize model.onnx -o half.onnx --method fp16\n"
       "  narrow quantize model.onnx -o 4bit.onnx --method weight-only --bits 4 --group-size 32\n"
@@ -116,7 +119,7 @@ bool same_path(const std::string& a, const std::string& b) {
 // The samples that the verdict's accuracy is measured on; nothing when that was not asked for and would take long.
 Result<std::optional<Data>> evaluation_data(const Flags& flags, const Model& model, const std::optional<Data>& data,
                                             const ModelInfo& info) {
-  const bool asked = !flags.eval_data.empty() || flags.eval_samples != 0 || !flags.max_drop.empty();
+  const bool asked = !flags.eval_data.empty() || flags.eval_samples != 0 || !flags.targets.max_drop.empty();
   if (!flags.eval_data.empty()) {
     NARROW_TRY(Data chosen, Data::open(flags.eval_data, model, {flags.data.preprocess, flags.data.labels, flags.eval_samples, flags.data.tokenizer}));
     return std::optional(std::move(chosen));
@@ -173,6 +176,7 @@ void print_summary(const Flags& flags, const Quantization& q, const Verdict& ver
   }
   print(fmt::format("size      {} → {}: {}\n", human_bytes(before.size_bytes), human_bytes(after.size_bytes),
                     ratio_text(before.size_bytes, after.size_bytes)));
+  print(attempts_text(q.trail));
   print_layers(q);
   print(fmt::format("verdict   {}{}\n", verdict.met ? "" : "Missed. ", escape_controls(verdict.summary)));
 }
@@ -226,6 +230,7 @@ Status report_to(const Flags& flags, Bench& bench, const Quantization& q, const 
   report.layers = {{q.method, q.distortion}};
   report.histograms = q.histograms;
   report.outcomes = q.layers;
+  report.trail = q.trail;
   report.recipe = q.recipe;
   report.facts = {{"Method", q.method + (q.method_reason.empty() ? "" : ": " + q.method_reason)},
                   {"Target", q.target},
@@ -236,6 +241,30 @@ Status report_to(const Flags& flags, Bench& bench, const Quantization& q, const 
                   {"Machine", environment()},
                   {"narrow", version()}};
   return write_report(report, flags.report);
+}
+
+// By the recipe, or by a search for what meets the targets: then `verdict` is its.
+Result<Quantization> make(const Flags& flags, bool searching, const Model& model, const std::optional<Data>& data, Bench* bench, const ModelInfo& before,
+                          std::optional<Verdict>& verdict, const Progress& progress) {
+  const QuantizeOptions options = make_options(flags, progress);
+  if (!searching) return quantize(model, data ? &*data : nullptr, options);
+  BenchOptions bench_options;
+  bench_options.seconds = kReportBenchSeconds;
+  bench_options.data = flags.data.path;
+  bench_options.preprocess = flags.data.preprocess;
+  bench_options.tokenizer = flags.data.tokenizer;
+  auto target = make_target_options(flags.targets, before.size_bytes, bench, bench_options);
+  if (!target.ok()) return std::move(target).error();
+  std::optional<Data> evaluation;
+  if (!flags.eval_data.empty()) {
+    auto opened = Data::open(flags.eval_data, model, {flags.data.preprocess, flags.data.labels, flags.eval_samples, flags.data.tokenizer});
+    if (!opened.ok()) return std::move(opened).error();
+    evaluation = *std::move(opened);
+  }
+  auto found = quantize_to_target(model, data ? &*data : nullptr, evaluation ? &*evaluation : nullptr, options, *target);
+  if (!found.ok()) return std::move(found).error();
+  verdict = std::move(found->verdict);
+  return std::move(found->quantization);
 }
 
 }  // namespace
@@ -249,13 +278,14 @@ int quantize_command(const Arguments& arguments) {
   const auto start = std::chrono::steady_clock::now();
 
   JudgeOptions judge_options;
-  if (!flags.max_drop.empty()) {
-    const auto percent = parse_percent(flags.max_drop);
+  if (!flags.targets.max_drop.empty()) {
+    const auto percent = parse_percent(flags.targets.max_drop);
     if (!percent.ok()) return fail(percent.error());
     judge_options.max_drop = *percent;
   }
+  const bool searching = flags.method == "auto" || (flags.method.empty() && has_limits(flags.targets));
   std::optional<Bench> bench;
-  if (!flags.report.empty()) {
+  if (!flags.report.empty() || flags.targets.latency_given->count() != 0) {
     auto started = Bench::start();
     if (!started.ok()) return fail(started.error());
     bench = *std::move(started);
@@ -280,7 +310,8 @@ int quantize_command(const Arguments& arguments) {
   const ModelInfo before = model->info();
   const auto eval_data = evaluation_data(flags, *model, data, before);
   if (!eval_data.ok()) return fail(eval_data.error());
-  const auto quantization = quantize(*model, data ? &*data : nullptr, make_options(flags, progress.callback()));
+  std::optional<Verdict> searched;
+  auto quantization = make(flags, searching, *model, data, bench ? &*bench : nullptr, before, searched, progress.callback());
   if (!quantization.ok()) return fail(quantization.error());
   if (Status saved = quantization->model.save(flags.output); !saved.ok()) return fail(saved.error());
   if (Status same = verify_written(flags.output, quantization->model, data ? &*data : nullptr, 1); !same.ok()) return fail(same.error());
@@ -290,7 +321,7 @@ int quantize_command(const Arguments& arguments) {
   const ModelInfo after = written->info();
   judge_options.same_data_as_calibration = flags.eval_data.empty() && quantization->calibration_samples != 0;
   judge_options.evaluate = {flags.common.threads, progress.callback()};
-  const auto verdict = judge(*model, *quantization, *eval_data ? &**eval_data : nullptr, judge_options);
+  const auto verdict = searched ? Result<Verdict>(*searched) : judge(*model, *quantization, *eval_data ? &**eval_data : nullptr, judge_options);
   if (!verdict.ok()) return fail(verdict.error());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 

@@ -131,6 +131,50 @@ struct Verdict {
   std::optional<Metrics> reference, quantized;
 };
 
+// ---- how a method was chosen and what was tried --------------------------------------------------------------------
+
+struct PlanStep {                             // one question on the way to a method
+  std::string question, answer;
+  std::string consequence;                    // what follows from the answer
+};
+
+struct Attempt {                              // one model made on the way to the targets
+  std::string name;                           // "static, min_max + gptq"
+  std::string change;                         // what it does that the one before did not
+  std::optional<double> sqnr_db;              // at the outputs, on a few calibration samples
+  bool judged = false;                        // measured on the data of the verdict
+  Metrics metrics;                            // on those; when judged
+  std::optional<double> drop;                 // as Verdict::drop
+  std::uint64_t size_bytes = 0;               // of the tensors; of the file, where a size was asked for
+  std::optional<double> latency_ms;           // where one was asked for
+  bool met = false;                           // all targets
+  bool chosen = false;                        // what came out
+  std::string note;                           // why it could not be made
+  double seconds = 0;
+};
+
+struct LayerSensitivity {                     // what one rounding costs at the outputs, all others left out
+  std::string layer;                          // the node whose weights are rounded, or that makes the activation
+  std::string value;                          // the activation; empty: weights
+  double noise = 0;                           // noise power at the outputs over their signal power
+};
+
+struct ParetoPoint {                          // a choice of layers to leave in float
+  std::uint64_t float_layers = 0;
+  double integer_share = 1;                   // of the multiply-adds
+  std::uint64_t weight_bytes = 0;
+  double noise = 0;                           // predicted
+  std::optional<double> measured;
+  bool chosen = false;
+};
+
+struct Trail {
+  std::vector<PlanStep> path;
+  std::vector<Attempt> attempts;
+  std::vector<LayerSensitivity> sensitivity;  // costliest first
+  std::vector<ParetoPoint> pareto;
+};
+
 // ---- the report ----------------------------------------------------------------------------------------------------
 
 struct ReportModel {                          // one row of the comparison
@@ -153,6 +197,7 @@ struct Report {
   std::vector<ValueHistogram> histograms;
   std::vector<LayerOutcome> outcomes;
   std::vector<std::string> warnings;
+  Trail trail;
   std::string recipe;                         // TOML
   std::vector<std::pair<std::string, std::string>> facts;   // data, environment, …: shown as they are
 };

@@ -11,6 +11,7 @@
 #include "narrow/evaluate.h"
 #include "narrow/language.h"
 #include "narrow/model.h"
+#include "narrow/plan.h"
 #include "narrow/quantize.h"
 #include "narrow/report.h"
 
@@ -24,6 +25,7 @@ std::string to_json(const std::vector<BenchResult>& results);
 std::string to_json(const Report& report);                                    // compare
 std::string to_json(const Quantization& quantization, const Verdict& verdict, const ModelInfo& before,
                     const ModelInfo& after);
+std::string to_json(const QuantizationPlan& plan);
 std::string to_json(const LanguageInfo& info);
 std::string to_json(const LanguageQuantization& quantization);
 std::string to_json(const PerplexityFigures& figures);

@@ -47,6 +47,7 @@ struct Quantization {
   std::vector<ValueHistogram> histograms;
   std::optional<Metrics> outputs;             // agreement, sqnr_db, … over the distortion samples
   std::string distortion_note;                // which inputs were used, or why there are no figures
+  Trail trail;                                // of method mixed: sensitivity and curve; of a search: all of it
 };
 
 // `data` may be null for methods that need none. Errors: invalid_argument (options, or data missing), unsupported (a model

@@ -89,6 +89,50 @@ Json json_of(const std::vector<LayerOutcome>& outcomes) {
   return list;
 }
 
+Json json_of(const std::vector<PlanStep>& path) {
+  Json list = Json::array();
+  for (const PlanStep& step : path) list.push_back({{"question", step.question}, {"answer", step.answer}, {"consequence", step.consequence}});
+  return list;
+}
+
+void put(Json& json, const Trail& trail) {
+  if (!trail.path.empty()) json["path"] = json_of(trail.path);
+  if (!trail.attempts.empty()) {
+    Json list = Json::array();
+    for (const Attempt& attempt : trail.attempts) {
+      Json one = {{"name", attempt.name}, {"judged", attempt.judged}, {"met", attempt.met}, {"chosen", attempt.chosen}, {"seconds", number(attempt.seconds)}};
+      if (!attempt.change.empty()) one["change"] = attempt.change;
+      if (!attempt.note.empty()) one["note"] = attempt.note;
+      put(one, "sqnr_db", attempt.sqnr_db);
+      put(one, "drop", attempt.drop);
+      put(one, "latency_ms", attempt.latency_ms);
+      if (attempt.size_bytes != 0) one["size_bytes"] = attempt.size_bytes;
+      if (attempt.judged) one["metrics"] = json_of(attempt.metrics);
+      list.push_back(std::move(one));
+    }
+    json["attempts"] = std::move(list);
+  }
+  if (!trail.sensitivity.empty()) {
+    Json list = Json::array();
+    for (const LayerSensitivity& source : trail.sensitivity) {
+      Json one = {{"layer", source.layer}, {"noise", number(source.noise)}};
+      if (!source.value.empty()) one["value"] = source.value;
+      list.push_back(std::move(one));
+    }
+    json["sensitivity"] = std::move(list);
+  }
+  if (!trail.pareto.empty()) {
+    Json list = Json::array();
+    for (const ParetoPoint& point : trail.pareto) {
+      Json one = {{"float_layers", point.float_layers}, {"integer_share", number(point.integer_share)}, {"weight_bytes", point.weight_bytes},
+                  {"noise", number(point.noise)}, {"chosen", point.chosen}};
+      put(one, "measured", point.measured);
+      list.push_back(std::move(one));
+    }
+    json["pareto"] = std::move(list);
+  }
+}
+
 Json json_of(const Verdict& verdict) {
   Json json = {{"met", verdict.met}, {"summary", verdict.summary}};
   put(json, "drop", verdict.drop);
@@ -174,11 +218,19 @@ std::string to_json(const Quantization& q, const Verdict& verdict, const ModelIn
     put(json, "agreement", q.outputs->agreement);
   }
   json["verdict"] = json_of(verdict);
+  put(json, q.trail);
   json["layers"] = json_of(q.layers);
   json["distortion"] = json_of(q.distortion);
   json["warnings"] = q.warnings;
   json["recipe"] = q.recipe;
   return finish(json);
+}
+
+std::string to_json(const QuantizationPlan& plan) {
+  Json remedies = Json::array();
+  for (const auto& [name, summary] : plan.remedies) remedies.push_back({{"name", name}, {"summary", summary}});
+  return finish({{"version", version()}, {"method", plan.method}, {"path", json_of(plan.path)}, {"remedies", std::move(remedies)},
+                 {"notes", plan.notes}, {"recipe", plan.recipe}});
 }
 
 std::string to_json(const std::vector<NamedArray>& outputs) {

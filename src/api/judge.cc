@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "api/quantization.h"
 #include "narrow/quantize.h"
 
 namespace narrow {
@@ -45,7 +46,10 @@ Result<Verdict> judge(const Model& reference, const Quantization& quantization, 
                       const JudgeOptions& options) {
   if (data == nullptr) return by_distortion(quantization);
   NARROW_TRY(const std::vector<Metrics> both, evaluate({reference, quantization.model}, *data, options.evaluate));
-  const Metrics &original = both[0], &quantized = both[1];
+  return verdict_of(both[0], both[1], options, false);
+}
+
+Verdict verdict_of(const Metrics& original, const Metrics& quantized, const JudgeOptions& options, bool noise_counts) {
   Verdict verdict;
   verdict.measured = true;
   verdict.quantized = quantized;
@@ -57,6 +61,11 @@ Result<Verdict> judge(const Model& reference, const Quantization& quantization, 
       verdict.summary = fmt::format("The best class is the float model's for {:.2f} % of {} samples: {} the {:g} % allowed to differ.",
                                     *quantized.agreement, quantized.samples, verdict.met ? "within" : "more than",
                                     options.max_drop);
+    } else if (noise_counts && quantized.sqnr_db) {
+      verdict.drop = 100.0 * std::pow(10.0, -*quantized.sqnr_db / 10);
+      verdict.met = verdict.met && *verdict.drop <= options.max_drop + 1e-9;
+      verdict.summary = fmt::format("Outputs at {:.1f} dB SQNR over {} samples: noise is {:.3g} % of their power, {} the {:g} % allowed.", *quantized.sqnr_db,
+                                    quantized.samples, *verdict.drop, verdict.met ? "within" : "more than", options.max_drop);
     } else {
       verdict.summary = fmt::format("Outputs at {:.1f} dB SQNR over {} samples; the data have no labels.",
                                     quantized.sqnr_db.value_or(0), quantized.samples);

@@ -58,5 +58,9 @@ Result<std::unique_ptr<Dataset>> synthetic_dataset(const std::vector<InputSpec>&
 // `count` samples spread evenly over `whole` (all of it when count is 0 or larger), in order; samples that belong together
 // are taken together.
 std::unique_ptr<Dataset> take_samples(std::shared_ptr<const Dataset> whole, std::size_t count);
+// The others, in order.
+std::unique_ptr<Dataset> leave_samples(std::shared_ptr<const Dataset> whole, std::size_t count);
+// These. Precondition: every index is below the size, and samples that belong together stay together.
+std::unique_ptr<Dataset> select_samples(std::shared_ptr<const Dataset> whole, std::vector<std::size_t> indices);
 
 }  // namespace narrow::datasets

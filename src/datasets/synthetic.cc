@@ -74,28 +74,6 @@ class Synthetic : public Dataset {
   std::uint64_t seed_;
 };
 
-class Taken : public Dataset {
- public:
-  Taken(std::shared_ptr<const Dataset> whole, std::size_t count) : whole_(std::move(whole)), count_(count) {}
-  std::size_t size() const override { return count_; }
-  bool labelled() const override { return whole_->labelled(); }
-  bool pictures() const override { return whole_->pictures(); }
-  std::size_t samples_together() const override { return whole_->samples_together(); }
-  std::string describe() const override {
-    return count_ == whole_->size() ? whole_->describe() : fmt::format("{} of {}", count_ / samples_together(), whole_->describe());
-  }
-  Result<Sample> read(std::size_t index) const override {
-    // Groups of samples that belong together are spread, not single samples.
-    const std::size_t together = whole_->samples_together();
-    const auto group = static_cast<unsigned __int128>(index / together) * (whole_->size() / together) / (count_ / together);
-    return whole_->read(static_cast<std::size_t>(group) * together + index % together);
-  }
-
- private:
-  std::shared_ptr<const Dataset> whole_;
-  std::size_t count_;
-};
-
 }  // namespace
 
 Result<std::unique_ptr<Dataset>> synthetic_dataset(const std::vector<InputSpec>& inputs, std::size_t count, std::uint64_t seed) {
@@ -108,12 +86,6 @@ Result<std::unique_ptr<Dataset>> synthetic_dataset(const std::vector<InputSpec>&
     for (const graph::Dim& dim : input.type.dims) shape.push_back(dim.known() ? dim.size : 1);
   }
   return std::unique_ptr<Dataset>(std::make_unique<Synthetic>(inputs, std::move(shapes), count, seed));
-}
-
-std::unique_ptr<Dataset> take_samples(std::shared_ptr<const Dataset> whole, std::size_t count) {
-  const std::size_t all = whole->size(), together = whole->samples_together();
-  if (count % together != 0) count += together - count % together;
-  return std::make_unique<Taken>(std::move(whole), count == 0 ? all : std::min(count, all));
 }
 
 }  // namespace narrow::datasets

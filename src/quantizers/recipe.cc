@@ -66,6 +66,19 @@ std::string read_text(const toml::node& node, std::optional<std::string>& into) 
   return expected;
 }
 
+std::string read_choice(const toml::node& node, std::string& into, std::initializer_list<std::string_view> names) {
+  std::string expected = read_text(node, into);
+  if (!expected.empty() || std::find(names.begin(), names.end(), into) != names.end()) return expected;
+  for (std::string_view name : names) expected += fmt::format("{}\"{}\"", expected.empty() ? "" : ", ", name);
+  return "one of " + expected;
+}
+std::string read_share(const toml::node& node, double& into) {
+  const auto value = node.value<double>();
+  if (!value || !(*value >= 0 && *value <= 1)) return "a number from 0 to 1";
+  into = *value;
+  return "";
+}
+
 constexpr Key<Recipe> kRecipeKeys[] = {
     {"method", [](const toml::node& n, Recipe& r) { return read_text(n, r.method); }},
     {"target", [](const toml::node& n, Recipe& r) { return read_text(n, r.target); }},
@@ -85,6 +98,13 @@ constexpr Key<Recipe> kRecipeKeys[] = {
     {"reduce_range", [](const toml::node& n, Recipe& r) { return read_flag(n, r.reduce_range); }},
     {"bias_correction", [](const toml::node& n, Recipe& r) { return read_flag(n, r.bias_correction); }},
     {"compress_weights", [](const toml::node& n, Recipe& r) { return read_flag(n, r.compress_weights); }},
+    {"equalization", [](const toml::node& n, Recipe& r) { return read_flag(n, r.equalization); }},
+    {"smoothing", [](const toml::node& n, Recipe& r) { return read_share(n, r.smoothing); }},
+    {"split_channels", [](const toml::node& n, Recipe& r) { return read_share(n, r.split_channels); }},
+    {"rounding", [](const toml::node& n, Recipe& r) { return read_choice(n, r.rounding, {"nearest", "gptq", "adaptive"}); }},
+    {"keep_first_last", [](const toml::node& n, Recipe& r) { return read_flag(n, r.keep_first_last); }},
+    {"noise_budget", [](const toml::node& n, Recipe& r) { return read_share(n, r.noise_budget); }},
+    {"prefer", [](const toml::node& n, Recipe& r) { return read_choice(n, r.prefer, {"latency", "size"}); }},
     {"bits", [](const toml::node& n, Recipe& r) { return read_count(n, r.weights.bits); }},
     {"group_size", [](const toml::node& n, Recipe& r) { return read_count(n, r.weights.group_size); }},
     {"symmetric_weights", [](const toml::node& n, Recipe& r) { return read_flag(n, r.weights.symmetric); }},
@@ -143,6 +163,13 @@ constexpr Key<Rule> kRuleKeys[] = {
     {"bits", [](const toml::node& n, Rule& r) { return read_count(n, r.bits); }},
     {"group_size", [](const toml::node& n, Rule& r) { return read_count(n, r.group_size); }},
     {"symmetric_weights", [](const toml::node& n, Rule& r) { return read_flag(n, r.symmetric_weights); }},
+    {"float_weights",
+     [](const toml::node& n, Rule& r) {
+       std::string value;
+       std::string expected = read_choice(n, value, {"f32", "f16", "s8"});
+       if (expected.empty()) r.float_weights = value;
+       return expected;
+     }},
 };
 
 std::string position(const std::string& where, const toml::node& node) {
@@ -217,6 +244,19 @@ std::string weights_to_toml(const WeightRecipe& weights) {
          (weights.bits_per_weight == 0 ? "" : fmt::format("bits_per_weight = {}\n", weights.bits_per_weight));
 }
 
+// Likewise.
+std::string techniques_to_toml(const Recipe& recipe) {
+  const Recipe plain;
+  std::string out;
+  if (recipe.equalization) out += "equalization = true\n";
+  if (recipe.smoothing != 0) out += fmt::format("smoothing = {}\n", recipe.smoothing);
+  if (recipe.split_channels != 0) out += fmt::format("split_channels = {}\n", recipe.split_channels);
+  if (recipe.rounding != plain.rounding) out += fmt::format("rounding = {}\n", quoted(recipe.rounding));
+  if (recipe.keep_first_last) out += "keep_first_last = true\n";
+  if (recipe.method == "mixed") out += fmt::format("noise_budget = {}\nprefer = {}\n", recipe.noise_budget, quoted(recipe.prefer));
+  return out;
+}
+
 }  // namespace
 
 std::string to_toml(const Recipe& recipe) {
@@ -229,6 +269,7 @@ std::string to_toml(const Recipe& recipe) {
   if (recipe.activation_type) out += fmt::format("activation_type = \"{}\"\n", to_string(*recipe.activation_type));
   out += fmt::format("keep_io_float = {}\nreduce_range = {}\nbias_correction = {}\ncompress_weights = {}\nsamples = {}\nseed = {}\n",
                      recipe.keep_io_float, recipe.reduce_range, recipe.bias_correction, recipe.compress_weights, recipe.samples, recipe.seed);
+  out += techniques_to_toml(recipe);
   out += weights_to_toml(recipe.weights);
   if (recipe.context != 0) out += fmt::format("context = {}\n", recipe.context);
   if (!recipe.preprocess.empty()) out += fmt::format("preprocess = {}\n", quoted(recipe.preprocess));
@@ -243,6 +284,7 @@ std::string to_toml(const Recipe& recipe) {
     if (rule.bits) out += fmt::format("bits = {}\n", *rule.bits);
     if (rule.group_size) out += fmt::format("group_size = {}\n", *rule.group_size);
     if (rule.symmetric_weights) out += fmt::format("symmetric_weights = {}\n", *rule.symmetric_weights);
+    if (rule.float_weights) out += fmt::format("float_weights = {}\n", quoted(*rule.float_weights));
   }
   return out;
 }

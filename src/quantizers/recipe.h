@@ -23,6 +23,7 @@ struct Rule {
   std::optional<std::string> method;          // language models: of these Linears
   std::optional<std::uint64_t> bits, group_size;
   std::optional<bool> symmetric_weights;
+  std::optional<std::string> float_weights;   // static: f32 | f16 | s8, as what a layer that stays float stores its weights
 };
 
 // Weights of few bits (weight-only, GPTQ, AWQ, NF4, …).
@@ -53,6 +54,15 @@ struct Recipe {
   bool reduce_range = false;                  // 7-bit weights: x86 without VNNI saturates u8 x s8 sums at 16 bits
   bool bias_correction = true;                // static: biases take back the mean shift that rounded weights cause
   bool compress_weights = false;              // dynamic: layers without an integer form keep their weights as s8 all the same
+  // static: techniques that change the float model first, its meaning kept, and how weights are rounded.
+  bool equalization = false;                  // cross-layer equalization and high-bias absorption
+  double smoothing = 0;                       // SmoothQuant's alpha; 0: none
+  double split_channels = 0;                  // share of the channels of a layer's input that are halved and doubled
+  std::string rounding = "nearest";           // nearest | gptq | adaptive
+  bool keep_first_last = false;               // the first and the last layer with weights stay float
+  // mixed: noise power at the outputs over their signal power that is allowed, and what layers in float cost.
+  double noise_budget = 0.01;
+  std::string prefer = "latency";             // latency | size
   WeightRecipe weights;
   std::uint64_t samples = 0;                  // calibration size, 0: all (language models: 128 sequences)
   std::uint64_t context = 0;                  // language models: tokens of a sequence, 0: 2048 or the model's maximum

@@ -17,9 +17,17 @@ std::string excluded_by(const Recipe& recipe, std::string_view node, std::string
   std::string reason;
   for (const Rule& rule : recipe.rules) {
     if (!rule.quantize || !matches(rule, node, op_type)) continue;
-    reason = *rule.quantize ? "" : fmt::format("excluded by the rule for names '{}' and operators '{}'", rule.name_pattern, rule.op_type);
+    reason = *rule.quantize ? "" : rule.float_weights ? "in integers it costs the outputs too much" : fmt::format("excluded by the rule for names '{}' and operators '{}'", rule.name_pattern, rule.op_type);
   }
   return reason;
+}
+
+std::string float_weights_choice(const Recipe& recipe, std::string_view node, std::string_view op_type) {
+  std::string choice = "f32";
+  for (const Rule& rule : recipe.rules) {
+    if (rule.float_weights && matches(rule, node, op_type)) choice = *rule.float_weights;
+  }
+  return choice;
 }
 
 bool per_channel_choice(const Recipe& recipe, std::string_view node, std::string_view op_type) {

@@ -9,33 +9,14 @@
 #include "evaluation/report/charts.h"
 #include "evaluation/report/html.h"
 #include "evaluation/report/style.h"
+#include "evaluation/report/table.h"
+#include "evaluation/report/trail.h"
 
 namespace narrow::evaluation {
 namespace {
 
 constexpr std::size_t kWorstInTable = 12;
 constexpr const char* kNothing = "–";
-
-std::string section(std::string_view title, const std::string& body) {
-  return fmt::format("<section><h2>{}</h2>{}</section>\n", escape_html(title), body);
-}
-
-// `heads` that start with '>' make right-aligned columns; cells are HTML already.
-std::string table(const std::vector<std::string>& heads, const std::vector<std::vector<std::string>>& rows) {
-  const auto css = [&](std::size_t c) { return heads[c].rfind('>', 0) == 0 ? "n" : "w"; };
-  std::string html = "<div class=\"scroll\"><table><tr>";
-  for (std::size_t c = 0; c < heads.size(); ++c) {
-    const bool right = heads[c].rfind('>', 0) == 0;
-    html += fmt::format("<th class=\"{}\">{}</th>", css(c), escape_html(right ? heads[c].substr(1) : heads[c]));
-  }
-  html += "</tr>";
-  for (const auto& row : rows) {
-    html += "<tr>";
-    for (std::size_t c = 0; c < row.size(); ++c) html += fmt::format("<td class=\"{}\">{}</td>", css(c), row[c]);
-    html += "</tr>";
-  }
-  return html + "</table></div>";
-}
 
 std::string percent(const std::optional<double>& value) { return value ? decimal(*value, 2) + " %" : kNothing; }
 
@@ -99,7 +80,7 @@ std::string comparison(const Report& report) {
                     b ? bytes_text(static_cast<double>(b->arena_bytes)) : kNothing,
                     !b ? kNothing : b->energy_mj_per_run ? decimal(*b->energy_mj_per_run, 2) + " mJ" : escape_html(b->energy_note)});
   }
-  return section("Comparison", table({"Model", ">Size", ">Median ms", ">95 % ms", ">Runs/s", ">Top-1", ">Top-5", ">Spearman", ">Agreement",
+  return html_section("Comparison", html_table({"Model", ">Size", ">Median ms", ">95 % ms", ">Runs/s", ">Top-1", ">Top-5", ">Spearman", ">Agreement",
                                       ">SQNR dB", ">Peak memory", ">Activations", ">Energy/run"}, rows));
 }
 
@@ -132,7 +113,7 @@ std::string size_and_speed(const Report& report) {
                         report.models[0].bench && report.models[0].bench->threads > 1 ? "s" : "",
                         bar_chart(latencies, "latency of each model"));
   }
-  return html.empty() ? "" : section("Size and speed", "<div class=\"pair\">" + html + "</div>");
+  return html.empty() ? "" : html_section("Size and speed", "<div class=\"pair\">" + html + "</div>");
 }
 
 const char* grade(double db) { return db < 15 ? "bad" : db < 25 ? "fair" : "good"; }
@@ -162,9 +143,9 @@ std::string distortion(const Report& report) {
     }
     if (rows.empty()) continue;
     html += fmt::format("<h3 style=\"margin-top:18px\">Worst layers{}</h3>", report.layers.size() > 1 ? " of " + escape_html(model.name) : "");
-    html += table({"Layer", "Operator", ">SQNR dB", "", ">Cosine", ">Largest error"}, rows);
+    html += html_table({"Layer", "Operator", ">SQNR dB", "", ">Cosine", ">Largest error"}, rows);
   }
-  return section("Distortion, layer by layer", html);
+  return html_section("Distortion, layer by layer", html);
 }
 
 std::string histograms(const Report& report) {
@@ -174,7 +155,7 @@ std::string histograms(const Report& report) {
   for (const ValueHistogram& h : report.histograms) {
     html += fmt::format("<div><h3 title=\"{}\">{}</h3>{}</div>", escape_html(h.value), escape_html(shorten(h.layer, 40)), histogram_chart(h));
   }
-  return section("Ranges of the worst layers", html + "</div>");
+  return html_section("Ranges of the worst layers", html + "</div>");
 }
 
 std::string outcomes(const Report& report) {
@@ -198,7 +179,7 @@ std::string outcomes(const Report& report) {
       if (nodes.size() > 3) names += fmt::format(" and {} more", nodes.size() - 3);
       rows.push_back({escape_html(key.first), std::to_string(nodes.size()), escape_html(key.second), names});
     }
-    html += table({"Operator", ">Nodes", "Why it stayed float", "Nodes"}, rows);
+    html += html_table({"Operator", ">Nodes", "Why it stayed float", "Nodes"}, rows);
   }
   std::vector<std::vector<std::string>> all;
   for (const LayerOutcome& layer : report.outcomes) {
@@ -206,15 +187,15 @@ std::string outcomes(const Report& report) {
                    layer.weight_bytes_before == 0 ? kNothing : bytes_text(static_cast<double>(layer.weight_bytes_before)),
                    layer.weight_bytes_after == 0 ? kNothing : bytes_text(static_cast<double>(layer.weight_bytes_after))});
   }
-  html += "<details><summary>Every node</summary>" + table({"Node", "Operator", "Became", ">Weights before", ">Weights after"}, all) + "</details>";
-  return section("What was quantized, and what stayed float", html);
+  html += "<details><summary>Every node</summary>" + html_table({"Node", "Operator", "Became", ">Weights before", ">Weights after"}, all) + "</details>";
+  return html_section("What was quantized, and what stayed float", html);
 }
 
 std::string warnings(const Report& report) {
   if (report.warnings.empty()) return "";
   std::string html = "<ul>";
   for (const std::string& warning : report.warnings) html += "<li>" + escape_html(warning) + "</li>";
-  return section("Warnings", html + "</ul>");
+  return html_section("Warnings", html + "</ul>");
 }
 
 std::string size_table(const Report& report) {
@@ -234,8 +215,10 @@ std::string size_table(const Report& report) {
     }
     rows.push_back(std::move(row));
   }
-  return section("Where the bytes are", table(heads, rows));
+  return html_section("Where the bytes are", html_table(heads, rows));
 }
+
+std::string trail(const Report& report) { return trail_sections(report.trail); }
 
 std::string facts(const Report& report) {
   std::string html;
@@ -244,7 +227,7 @@ std::string facts(const Report& report) {
     for (const auto& [name, value] : report.facts) html += fmt::format("<dt>{}</dt><dd>{}</dd>", escape_html(name), escape_html(value));
     html += "</dl>";
   }
-  return html.empty() ? "" : section("How this was measured", html);
+  return html.empty() ? "" : html_section("How this was measured", html);
 }
 
 // Lines stay lines; everything else is escaped.
@@ -257,7 +240,7 @@ std::string recipe(const Report& report) {
     html += escape_html(std::string_view(report.recipe).substr(begin, end - begin)) + "\n";
     begin = end + 1;
   }
-  return section("Recipe", html + "</pre>");
+  return html_section("Recipe", html + "</pre>");
 }
 
 }  // namespace
@@ -268,7 +251,7 @@ std::string render_report(const Report& report) {
                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">";
   html += fmt::format("<title>{}</title><style>{}</style></head><body><main>\n", escape_html(report.title), kReportStyle);
   html += fmt::format("<h1>{}</h1>\n", escape_html(report.title));
-  for (const auto& part : {verdict_section, tiles, comparison, warnings, size_and_speed, distortion, histograms, outcomes, size_table, recipe, facts}) {
+  for (const auto& part : {verdict_section, tiles, comparison, warnings, trail, size_and_speed, distortion, histograms, outcomes, size_table, recipe, facts}) {
     html += part(report);
   }
   return html + "</main></body></html>\n";

@@ -35,8 +35,9 @@ struct WeightJob {
 
 class Maker {
  public:
-  Maker(const Graph& graph, const Plan& plan, const Recipe& recipe, const Ranges& ranges, std::vector<std::string>& notes)
-      : graph_(graph), plan_(plan), recipe_(recipe), ranges_(ranges), notes_(notes), uses_(graph),
+  Maker(const Graph& graph, const Plan& plan, const Recipe& recipe, const Ranges& ranges, const std::map<ValueId, RoundedWeight>& rounded,
+        std::vector<std::string>& notes)
+      : graph_(graph), plan_(plan), recipe_(recipe), ranges_(ranges), rounded_(rounded), notes_(notes), uses_(graph),
         grid_(weight_grid(*plan.target, recipe)), params_(graph.values.size()) {}
 
   passes::QdqPlan run() {
@@ -132,6 +133,9 @@ class Maker {
     std::map<ValueId, bool> float_readers_taken;
     for (auto& [key, job] : jobs) {
       job.params = weight_params(extremes(*graph_.constant(job.value), job.axis), grid_);
+      const auto rounded = rounded_.find(job.value);
+      const bool chosen = rounded != rounded_.end() && rounded->second.scale.size() == job.params.scale.size();
+      if (chosen) job.params.scale = rounded->second.scale;
       if (plan_.target->bias == targets::BiasRule::kInt32) {
         for (int n : job.nodes) fit_bias(n, job);
       }
@@ -139,7 +143,9 @@ class Maker {
       qdq.value = job.value;
       qdq.type = weight_type(plan_.target->weight_type, job.axis, grid_);
       qdq.params = job.params;
-      qdq.codes = quantize_weight(*graph_.constant(job.value), job.axis, job.params, grid_, plan_.target->weight_type);
+      // A scale that the bias enlarged no longer fits the codes chosen for it.
+      if (chosen && job.params.scale == rounded->second.scale) qdq.codes = rounded->second.codes;
+      else qdq.codes = quantize_weight(*graph_.constant(job.value), job.axis, job.params, grid_, plan_.target->weight_type);
       for (int n : job.nodes) qdq.readers.push_back({n, plan_.nodes[n].op->quant.weight_input});
       // Whoever else reads the tensor (a tied embedding) reads the same codes: no float copy stays behind.
       if (!float_readers_taken[job.value]) {
@@ -237,6 +243,7 @@ class Maker {
   const Plan& plan_;
   const Recipe& recipe_;
   const Ranges& ranges_;
+  const std::map<ValueId, RoundedWeight>& rounded_;
   std::vector<std::string>& notes_;
   const Uses uses_;
   const AffineGrid grid_;
@@ -257,8 +264,8 @@ AffineGrid weight_grid(const targets::Target& target, const Recipe& recipe) {
 }
 
 passes::QdqPlan make_parameters(const Graph& graph, const Plan& plan, const Recipe& recipe, const Ranges& ranges,
-                                        std::vector<std::string>& notes) {
-  return Maker(graph, plan, recipe, ranges, notes).run();
+                                const std::map<ValueId, RoundedWeight>& rounded, std::vector<std::string>& notes) {
+  return Maker(graph, plan, recipe, ranges, rounded, notes).run();
 }
 
 }  // namespace narrow::quantizers::static_int8

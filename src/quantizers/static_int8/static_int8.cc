@@ -7,14 +7,18 @@
 #include "base/text.h"
 #include "calibration/calibrator.h"
 #include "calibration/observers/observer.h"
+#include "operators/infer.h"
 #include "passes/passes.h"
 #include "passes/qdq_to_qoperator.h"
 #include "quantizers/embeddings.h"
+#include "quantizers/equalization/equalization.h"
 #include "quantizers/preparation.h"
+#include "quantizers/smoothing/smoothing.h"
 #include "quantizers/static_int8/bias_correction.h"
 #include "quantizers/static_int8/parameters.h"
 #include "quantizers/static_int8/plan.h"
 #include "quantizers/static_int8/saturation.h"
+#include "quantizers/static_int8/stored_weights.h"
 #include "targets/fusion.h"
 
 namespace narrow::quantizers {
@@ -110,7 +114,7 @@ Result<Observed> observe(const Graph& graph, const Plan& plan, const calibration
 
 // Drops each folded Relu or Clip: the layer before it writes its output. Node indices stay as they are.
 void drop_folded(Graph& graph, const Plan& plan) {
-  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+  for (std::size_t n = 0; n < plan.nodes.size(); ++n) {
     const int activation = plan.nodes[n].folds;
     if (activation < 0) continue;
     Node& dropped = graph.nodes[activation];
@@ -153,7 +157,42 @@ std::vector<LayerDecision> decide(const Graph& graph, const Plan& plan, const pa
   return layers;
 }
 
+// Whether a table of an earlier run can stand for calibrating again.
+bool holds_all(const calibration::CalibrationTable& table, const calibration::CalibrateOptions& options, bool histograms) {
+  for (const std::string& name : options.values) {
+    const calibration::ValueStatistics* seen = table.find(name);
+    if (seen == nullptr || (histograms && seen->count > 0 && seen->histogram.counts.empty())) return false;
+    if (options.channel_axes.contains(name) && seen->channel_sums.empty() && !seen->channels_differ) return false;
+  }
+  return true;
+}
+
 }  // namespace
+
+Result<Prepared> prepare_static(const Request& request) {
+  NARROW_TRY(Prepared prepared, prepare_model(*request.model));
+  graph::Graph& graph = prepared.model.graph;
+  NARROW_TRY(const int factors, passes::fold_gemm_factors(graph));
+  (void)factors;
+  const Recipe& recipe = request.recipe;
+  if (recipe.equalization) {
+    absorb_high_biases(graph, batch_norm_moments(request.model->graph));
+    equalize_layers(graph);
+  }
+  if (recipe.split_channels > 0 && split_channels(graph, recipe.split_channels) > 0) {
+    NARROW_TRY(const operators::Inference types, operators::infer_types(graph));
+    (void)types;
+  }
+  if (recipe.smoothing > 0 && request.data != nullptr) {
+    InputOptions inputs;
+    inputs.threads = request.threads;
+    inputs.progress = request.progress;
+    NARROW_TRY(const int smoothed, smooth_activations(graph, recipe.smoothing, *request.data, inputs));
+    if (smoothed == 0) prepared.warnings.push_back("smoothing found no activation with channels that stand out");
+  }
+  if (recipe.equalization || recipe.split_channels > 0 || recipe.smoothing > 0) graph::remove_dead(graph);
+  return prepared;
+}
 
 Result<Outcome> quantize_static(const Request& request) {
   const Recipe& recipe = request.recipe;
@@ -162,10 +201,8 @@ Result<Outcome> quantize_static(const Request& request) {
   if (request.data == nullptr) {
     return invalid_argument("static INT8 needs calibration data").hint("give --data, or use --method dynamic");
   }
-  NARROW_TRY(Prepared prepared, prepare_model(*request.model));
+  NARROW_TRY(Prepared prepared, prepare_static(request));
   Graph& graph = prepared.model.graph;
-  NARROW_TRY(const int factors, passes::fold_gemm_factors(graph));
-  (void)factors;
 
   Outcome outcome;
   outcome.warnings = std::move(prepared.warnings);
@@ -180,14 +217,29 @@ Result<Outcome> quantize_static(const Request& request) {
   options.threads = request.threads;
   for (const Rule& rule : recipe.rules) options.always_histogram = options.always_histogram || rule.observer.has_value();
   if (request.progress) options.progress = [&](std::size_t done, std::size_t total) { request.progress("calibrating", done, total); };
-  NARROW_TRY(outcome.calibration, calibration::calibrate(graph, *request.data, options));
+  NARROW_TRY(const calibration::Observer* chosen, calibration::find_observer(recipe.observer));
+  if (request.calibration != nullptr && holds_all(*request.calibration, options, chosen->needs_histogram || options.always_histogram)) {
+    outcome.calibration = *request.calibration;
+  } else {
+    // Kept for other observers on the same table.
+    options.always_histogram = options.always_histogram || request.keep_histograms;
+    NARROW_TRY(outcome.calibration, calibration::calibrate(graph, *request.data, options));
+  }
 
   NARROW_TRY(const Observed observed, observe(graph, wish, outcome.calibration, recipe, outcome.warnings));
   NARROW_TRY(const Plan plan, static_int8::make_plan(graph, *target, recipe, &observed));
   NARROW_RETURN_IF_ERROR(something_to_do(graph, plan));
-  passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, observed.ranges, outcome.warnings);
+  std::map<ValueId, static_int8::RoundedWeight> rounded;
+  if (recipe.rounding != "nearest" && !recipe.reduce_range) {
+    InputOptions inputs;
+    inputs.threads = request.threads;
+    inputs.progress = request.progress;
+    NARROW_TRY(rounded, static_int8::reconstruct_weights(graph, plan, recipe, *request.data, inputs));
+  }
+  passes::QdqPlan parameters = static_int8::make_parameters(graph, plan, recipe, observed.ranges, rounded, outcome.warnings);
   if (recipe.bias_correction) static_int8::correct_biases(graph, plan, outcome.calibration, parameters);
   std::vector<LayerDecision> decided = decide(graph, plan, parameters);
+  static_int8::store_float_weights(graph, plan, recipe, parameters, decided);
 
   drop_folded(graph, plan);
   NARROW_RETURN_IF_ERROR(passes::insert_qdq(graph, parameters));

@@ -1,0 +1,205 @@
+#include "quantizers/layer_inputs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "base/thread_pool.h"
+#include "operators/window.h"
+#include "passes/edit.h"
+#include "runtime/session.h"
+
+namespace narrow::quantizers {
+namespace {
+
+using graph::Graph;
+using graph::Node;
+using graph::ValueId;
+
+// Runs the graph over evenly spread samples, handing each tapped tensor on.
+Status run_over(const Graph& graph, std::vector<ValueId> values, const datasets::Dataset& data, const InputOptions& options, std::string_view phase,
+                const std::function<Status(ValueId, const Tensor&)>& see) {
+  runtime::SessionOptions session_options;
+  session_options.threads = std::max(1, options.threads);
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  session_options.tapped = std::move(values);
+  session_options.tap = see;
+  NARROW_TRY(const auto session, runtime::Session::create(graph, std::move(session_options)));
+  const std::size_t samples = std::min(options.samples == 0 ? data.size() : options.samples, data.size());
+  for (std::size_t i = 0; i < samples; ++i) {
+    NARROW_TRY(const datasets::Sample sample, data.read(i * data.size() / samples));
+    const std::vector<runtime::NamedValue> inputs(sample.inputs.begin(), sample.inputs.end());
+    auto outputs = session->run_values(inputs);
+    if (!outputs.ok()) return std::move(outputs).error().context(fmt::format("while {} with {}", phase, sample.name));
+    if (options.progress) options.progress(phase, i + 1, samples);
+  }
+  return {};
+}
+
+// The rows that a convolution's kernel sees at evenly spread places, [count, columns] of one group.
+class Patches {
+ public:
+  static std::optional<Patches> make(const Node& node, const LayerMatrix& layer, const Shape& input, const Shape& weight, std::int64_t limit) {
+    Patches patches;
+    if (static_cast<std::int64_t>(input.size()) != static_cast<std::int64_t>(weight.size()) || input.size() < 3) return std::nullopt;
+    const std::vector<std::int64_t> in(input.begin() + 2, input.end()), kernel(weight.begin() + 2, weight.end());
+    const auto attributes = operators::read_window(node);
+    if (!attributes.ok()) return std::nullopt;
+    const auto windows = operators::resolve_window(node, *attributes, in, kernel);
+    if (!windows.ok()) return std::nullopt;
+    patches.windows_ = *windows;
+    patches.channels_ = input[1] / layer.groups;
+    patches.input_ = input;
+    std::int64_t places = input[0];
+    for (const kernels::Window& w : patches.windows_) places *= w.out, patches.taps_ *= w.kernel;
+    patches.places_ = places;
+    patches.count_ = std::min(limit, places);
+    // A step near the golden section that shares no factor with the number of places: all are different, and none of the image's
+    // rows and columns is seen more than others.
+    patches.step_ = std::max<std::int64_t>(1, static_cast<std::int64_t>(0.618 * static_cast<double>(places)));
+    while (std::gcd(patches.step_, places) != 1) ++patches.step_;
+    if (patches.count_ <= 0 || patches.channels_ * patches.taps_ != layer.columns) return std::nullopt;
+    return patches;
+  }
+
+  std::int64_t count() const { return count_; }
+
+  void fill(const float* x, std::int64_t group, float* rows) const {
+    const std::int64_t all_channels = input_[1];
+    std::int64_t plane = 1;
+    for (std::size_t d = 2; d < input_.size(); ++d) plane *= input_[d];
+    for (std::int64_t r = 0; r < count_; ++r) {
+      std::int64_t place = static_cast<std::int64_t>(static_cast<unsigned __int128>(r) * static_cast<unsigned __int128>(step_) % static_cast<unsigned __int128>(places_));
+      std::vector<std::int64_t> at(windows_.size());
+      for (std::size_t d = windows_.size(); d-- > 0;) at[d] = place % windows_[d].out, place /= windows_[d].out;
+      const float* image = x + (place * all_channels + group * channels_) * plane;
+      for (std::int64_t tap = 0; tap < taps_; ++tap) {
+        std::int64_t rest = tap, offset = 0, stride = 1;
+        bool inside = true;
+        for (std::size_t d = windows_.size(); d-- > 0;) {
+          const kernels::Window& w = windows_[d];
+          const std::int64_t position = at[d] * w.stride - w.pad_begin + rest % w.kernel * w.dilation;
+          rest /= w.kernel;
+          inside = inside && position >= 0 && position < w.in;
+          offset += position * stride;
+          stride *= w.in;
+        }
+        for (std::int64_t c = 0; c < channels_; ++c) *(rows + r * channels_ * taps_ + c * taps_ + tap) = inside ? image[c * plane + offset] : 0.0f;
+      }
+    }
+  }
+
+ private:
+  std::vector<kernels::Window> windows_;
+  Shape input_;
+  std::int64_t channels_ = 0, taps_ = 1, places_ = 0, count_ = 0, step_ = 1;
+};
+
+}  // namespace
+
+std::optional<LayerMatrix> layer_matrix(const Graph& graph, int index) {
+  const Node& node = graph.nodes[index];
+  const ValueId id = node.input(1);
+  if (id == graph::kNoValue || !passes::is_fixed_constant(graph, id)) return std::nullopt;
+  const Tensor& weight = *graph.constant(id);
+  if (weight.dtype() != DType::kF32 || weight.size() == 0) return std::nullopt;
+  LayerMatrix layer;
+  layer.node = index;
+  if (node.is("Conv") && weight.rank() >= 3) {
+    layer.groups = node.get_int("group", 1);
+    if (layer.groups < 1 || weight.shape()[0] % layer.groups != 0) return std::nullopt;
+    layer.rows = weight.shape()[0] / layer.groups;
+    layer.columns = weight.size() / weight.shape()[0];
+  } else if ((node.is("Gemm") || node.is("MatMul")) && weight.rank() == 2) {
+    if (node.get_int("transA", 0) != 0) return std::nullopt;
+    layer.transposed = node.is("MatMul") || node.get_int("transB", 0) == 0;
+    layer.rows = weight.shape()[layer.transposed ? 1 : 0];
+    layer.columns = weight.shape()[layer.transposed ? 0 : 1];
+  } else {
+    return std::nullopt;
+  }
+  return layer;
+}
+
+Result<std::map<int, std::vector<InputStatistics>>> layer_statistics(const Graph& graph, const std::vector<LayerMatrix>& layers, const datasets::Dataset& data,
+                                                                     const InputOptions& options) {
+  std::map<int, std::vector<InputStatistics>> statistics;
+  std::map<ValueId, std::vector<const LayerMatrix*>> readers;
+  std::vector<ValueId> values;
+  for (const LayerMatrix& layer : layers) {
+    statistics.emplace(layer.node, std::vector<InputStatistics>(static_cast<std::size_t>(layer.groups), InputStatistics(layer.columns)));
+    readers[graph.nodes[layer.node].inputs[0]].push_back(&layer);
+    values.push_back(graph.nodes[layer.node].inputs[0]);
+  }
+  base::ThreadPool pool(std::max(1, options.threads));
+  std::vector<float> rows;
+  const auto see = [&](ValueId id, const Tensor& tensor) -> Status {
+    const auto found = readers.find(id);
+    if (found == readers.end() || tensor.dtype() != DType::kF32 || tensor.size() == 0) return {};
+    const std::span<const float> x = tensor.data<float>();
+    if (!std::all_of(x.begin(), x.end(), [](float v) { return std::isfinite(v); })) return {};
+    for (const LayerMatrix* layer : found->second) {
+      const Node& node = graph.nodes[layer->node];
+      std::vector<InputStatistics>& of = statistics.at(layer->node);
+      if (!node.is("Conv")) {
+        if (tensor.shape().back() != layer->columns) continue;
+        const std::int64_t all = tensor.size() / layer->columns, count = std::min(all, options.rows_per_sample);
+        rows.resize(static_cast<std::size_t>(count * layer->columns));
+        for (std::int64_t r = 0; r < count; ++r) std::copy_n(x.data() + r * all / count * layer->columns, layer->columns, rows.data() + r * layer->columns);
+        NARROW_RETURN_IF_ERROR(of[0].add(rows.data(), count, pool));
+        continue;
+      }
+      const auto patches = Patches::make(node, *layer, tensor.shape(), graph.constant(node.inputs[1])->shape(), options.rows_per_sample);
+      if (!patches) continue;
+      rows.resize(static_cast<std::size_t>(patches->count() * layer->columns));
+      for (std::int64_t g = 0; g < layer->groups; ++g) {
+        patches->fill(x.data(), g, rows.data());
+        NARROW_RETURN_IF_ERROR(of[static_cast<std::size_t>(g)].add(rows.data(), patches->count(), pool));
+      }
+    }
+    return {};
+  };
+  NARROW_RETURN_IF_ERROR(run_over(graph, std::move(values), data, options, "collecting inputs of layers", see));
+  return statistics;
+}
+
+Result<std::map<std::string, std::vector<float>>> channel_extents(const Graph& graph, const std::map<std::string, int>& axes, const datasets::Dataset& data,
+                                                                  const InputOptions& options) {
+  std::map<std::string, std::vector<float>> extents;
+  std::map<ValueId, std::pair<std::string, int>> wanted;
+  std::vector<ValueId> values;
+  for (const auto& [name, axis] : axes) {
+    const ValueId id = graph.find_value(name);
+    if (id == graph::kNoValue) return internal_error(fmt::format("there is no value '{}'", name));
+    wanted.emplace(id, std::pair(name, axis));
+    values.push_back(id);
+  }
+  std::vector<std::string> changing;
+  const auto see = [&](ValueId id, const Tensor& tensor) -> Status {
+    const auto found = wanted.find(id);
+    if (found == wanted.end() || tensor.dtype() != DType::kF32) return {};
+    const int axis = found->second.second < 0 ? tensor.rank() + found->second.second : found->second.second;
+    if (axis < 0 || axis >= tensor.rank()) return {};
+    std::vector<float>& of = extents[found->second.first];
+    const auto channels = static_cast<std::size_t>(tensor.shape()[axis]);
+    if (!of.empty() && of.size() != channels) changing.push_back(found->second.first);
+    of.resize(channels, 0.0f);
+    std::int64_t inner = 1;
+    for (int i = axis + 1; i < tensor.rank(); ++i) inner *= tensor.shape()[i];
+    const std::span<const float> x = tensor.data<float>();
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      float& most = of[i / static_cast<std::size_t>(inner) % channels];
+      if (std::isfinite(x[i])) most = std::max(most, std::abs(x[i]));
+    }
+    return {};
+  };
+  NARROW_RETURN_IF_ERROR(run_over(graph, std::move(values), data, options, "collecting ranges of channels", see));
+  for (const std::string& name : changing) extents.erase(name);
+  return extents;
+}
+
+}  // namespace narrow::quantizers
