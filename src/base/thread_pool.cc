@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,6 +19,11 @@ thread_local const void* t_pool = nullptr;  // of the pool that the index belong
 }
 
 struct ThreadPool::State {
+  struct Scratch {
+    std::unique_ptr<std::uint8_t, decltype(&std::free)> memory{nullptr, std::free};
+    std::size_t capacity = 0;
+  };
+  std::vector<Scratch> scratch;  // one a worker
   std::vector<std::thread> workers;
   std::mutex call_mutex;  // one parallel_for at a time
   std::mutex mutex;
@@ -52,6 +59,7 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+  state_->scratch.resize(static_cast<std::size_t>(std::max(1, threads)));
   for (int w = 1; w < std::max(1, threads); ++w) state_->workers.emplace_back([s = state_.get(), w] { s->loop(w); });
 }
 
@@ -86,6 +94,19 @@ void ThreadPool::parallel_for(std::size_t count, const std::function<void(std::s
   state_->drain(0);
   std::unique_lock lock(state_->mutex);
   state_->done.wait(lock, [&] { return state_->running == 0; });
+}
+
+std::uint8_t* ThreadPool::scratch(int worker, std::size_t bytes) {
+  State::Scratch& own = state_->scratch[static_cast<std::size_t>(worker)];
+  if (own.capacity < bytes) {
+    own.capacity = 0;
+    own.memory.reset();
+    const std::size_t rounded = (bytes + 4095) / 4096 * 4096;
+    own.memory.reset(static_cast<std::uint8_t*>(std::aligned_alloc(64, rounded)));
+    if (own.memory == nullptr) throw std::bad_alloc();
+    own.capacity = rounded;
+  }
+  return own.memory.get();
 }
 
 int available_processors() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -20,6 +21,10 @@ class ThreadPool {
   // Calls body(index, worker) for each index in [0, count); worker in [0, threads()). Returns when all are done.
   // Calls from inside a body run serially on that worker.
   void parallel_for(std::size_t count, const std::function<void(std::size_t index, int worker)>& body);
+
+  // Memory of one worker, 64-byte aligned, kept from call to call. Valid until the next call for that worker, so for
+  // bodies that hand nothing to another user of the pool. Throws std::bad_alloc.
+  std::uint8_t* scratch(int worker, std::size_t bytes);
 
  private:
   struct State;

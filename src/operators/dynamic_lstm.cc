@@ -67,10 +67,10 @@ void multiply(const float* x, std::int64_t rows, const Side& side, const std::ve
   std::vector<float> scale(side.scale);
   for (float& s : scale) s *= step;
   const GemmEpilogue epilogue{GemmOutput::kF32, offset.data(), scale.data(), bias.data(), 0, 0, 255};
-  const std::int64_t panels = side.weights->packed().panels(), parts = std::min<std::int64_t>(pool.threads(), (panels + 3) / 4);
+  const std::int64_t strips = side.weights->packed().strips(), parts = std::min<std::int64_t>(pool.threads(), strips);
   pool.parallel_for(static_cast<std::size_t>(parts), [&](std::size_t p, int) {
     const std::int64_t part = static_cast<std::int64_t>(p);
-    side.weights->multiply(codes.data(), k, false, rows, panels * part / parts, panels * (part + 1) / parts, nullptr, epilogue, y, n);
+    side.weights->multiply({codes.data(), k, nullptr, nullptr, false, false}, rows, strips * part / parts, strips * (part + 1) / parts, nullptr, epilogue, y, n);
   });
 }
 

@@ -159,7 +159,8 @@ class IntegerConvKernel final : public Kernel {
     NARROW_TRY(const std::vector<std::int32_t> x_zero, read_zero_points(node_, "the input", input(in.x_zero), 1));
     x_zero_ = x_zero[0];
     NARROW_TRY(const std::vector<std::int32_t> w_zero, read_zero_points(node_, "the weight", input(in.w_zero), filters));
-    weights_.emplace(w.raw(), w.dtype() == DType::kU8, filters, w.shape()[1], taps, group_, w_zero);
+    const bool side_by_side = attributes_.dilations.empty() || attributes_.dilations.back() == 1;
+    weights_.emplace(w.raw(), w.dtype() == DType::kU8, filters, w.shape()[1], taps, group_, w_zero, side_by_side ? w.shape().back() : 1);
 
     output_ = {};
     const Tensor& bias = input(in.bias);
@@ -188,10 +189,13 @@ class IntegerConvKernel final : public Kernel {
       output_.low = static_cast<std::int32_t>(std::clamp(node_.get_int("q_min", range.min), range.min, range.max));
       output_.high = static_cast<std::int32_t>(std::clamp(node_.get_int("q_max", range.max), range.min, range.max));
     }
+    std::vector<float> scale, shift;
     for (std::int64_t f = 0; f < filters; ++f) {
-      output_.scale.push_back(x_scale[0] * w_scale[w_scale.size() == 1 ? 0 : f] / step);
-      output_.bias.push_back(bias.dtype() == DType::kF32 ? bias.data<float>()[f] / step : 0.0f);
+      scale.push_back(x_scale[0] * w_scale[w_scale.size() == 1 ? 0 : f] / step);
+      shift.push_back(bias.dtype() == DType::kF32 ? bias.data<float>()[f] / step : 0.0f);
     }
+    output_.scale = weights_->lay_out(scale);
+    output_.bias = weights_->lay_out(shift);
     return {};
   }
 

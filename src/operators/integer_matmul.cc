@@ -315,15 +315,15 @@ class IntegerMatmulKernel final : public Kernel {
     epilogue.offset = offsets.data();
     epilogue.scale = scaling.scale.data();
     epilogue.bias = scaling.offset.data();
-    const std::int64_t panels = right.packed().panels();
+    const std::int64_t strips = right.packed().strips();
     // Blocks of rows that keep a panel group's operands in the second-level cache; columns are cut when rows are few.
     const std::int64_t block = std::clamp<std::int64_t>((rows + pool.threads() * 2 - 1) / (pool.threads() * 2), 12, 192);
     const std::int64_t row_tasks = (rows + block - 1) / block;
-    const std::int64_t cuts = row_tasks < pool.threads() ? std::min<std::int64_t>(pool.threads() * 2, (panels + 3) / 4) : 1;
+    const std::int64_t cuts = row_tasks < pool.threads() ? std::min<std::int64_t>(pool.threads() * 2, strips) : 1;
     pool.parallel_for(static_cast<std::size_t>(row_tasks * cuts), [&](std::size_t task, int) {
       const std::int64_t i = static_cast<std::int64_t>(task) / cuts * block, cut = static_cast<std::int64_t>(task) % cuts;
       const std::int64_t count = std::min(block, rows - i);
-      right.multiply(left.codes + (first + i) * k, k, left.is_signed, count, panels * cut / cuts, panels * (cut + 1) / cuts,
+      right.multiply({left.codes + (first + i) * k, k, nullptr, nullptr, left.is_signed, false}, count, strips * cut / cuts, strips * (cut + 1) / cuts,
                      shifts.empty() ? nullptr : shifts.data() + i, epilogue, y + i * n * width, n);
     });
   }

@@ -1,5 +1,5 @@
-// 8-bit convolution over channels-last activations: rows of the product are gathered pixels, padding holds the zero
-// point, so that the sums are exact and every instruction set gives the same bits.
+// 8-bit convolution over channels-last activations: rows of the product are read where the pixels lie, padding holds the
+// zero point, so that the sums are exact and every instruction set gives the same bits.
 #pragma once
 
 #include <array>
@@ -30,18 +30,20 @@ struct ConvS8Shape {
 
 class ConvS8Weights {
  public:
-  // `w` is [filters, channels / groups, taps] (ONNX order), zero points 1 or one a filter.
+  // `w` is [filters, channels / groups, taps] (ONNX order), zero points 1 or one a filter. `row_taps`: how many taps in a
+  // row lie side by side in the image, the kernel's width where the last axis is not dilated.
   ConvS8Weights(const void* w, bool is_unsigned, std::int64_t filters, std::int64_t group_channels, std::int64_t taps,
-                std::int64_t groups, std::span<const std::int32_t> zero_points);
+                std::int64_t groups, std::span<const std::int32_t> zero_points, std::int64_t row_taps = 1);
 
-  // Everything but the data of one call, per filter and in the filters' order.
+  // Everything but the data of one call. The arrays are as lay_out() makes them of one value a filter.
   struct Output {
     GemmOutput type = GemmOutput::kS32;
-    std::vector<std::int32_t> offset;  // from offsets()
-    std::vector<float> scale, bias;    // filters; unused for kS32
+    std::vector<std::int32_t> offset;  // from offsets(), which lays out itself
+    std::vector<float> scale, bias;    // unused for kS32
     std::int32_t zero_point = 0, low = 0, high = 255;
   };
   std::vector<std::int32_t> offsets(std::int32_t x_zero, bool x_signed, const std::int32_t* bias) const;
+  std::vector<float> lay_out(std::span<const float> per_filter) const;
 
   // x: [batch, pixels, channels], y: [batch, pixels out, filters].
   void run(const ConvS8Shape& shape, const std::uint8_t* x, bool x_signed, std::int32_t x_zero, const Output& output, void* y,
@@ -50,12 +52,11 @@ class ConvS8Weights {
   std::string describe(const ConvS8Shape& shape) const;
 
  private:
-  void run_depthwise(const ConvS8Shape&, const std::uint8_t* x, bool x_signed, std::int32_t x_zero, const Output&, void* y,
-                     base::ThreadPool&) const;
+  std::int64_t padded_filters() const;  // of one group, to whole panels
 
-  std::int64_t filters_, group_channels_, groups_;
+  std::int64_t filters_, group_channels_, groups_, run_taps_;
   std::vector<IntegerWeights> group_weights_;  // k = taps * channels of a group, tap-major
-  std::vector<std::int8_t> depthwise_;         // [taps][filters padded], when each filter reads one channel of its own
+  std::vector<std::int8_t> depthwise_;         // when each filter reads one channel of its own
   std::vector<std::int32_t> depthwise_sums_;
 };
 

@@ -85,7 +85,8 @@ TEST(ConvS8, SumsMatchTheDefinition) {
   for (int round = 0; round < 200; ++round) {
     const Case t = random_case(random, round % 3 == 0);
     const ConvS8Shape& s = t.shape;
-    const ConvS8Weights weights(t.w.data(), t.w_unsigned, s.filters, s.channels / s.groups, s.taps(), s.groups, t.w_zero);
+    const ConvS8Weights weights(t.w.data(), t.w_unsigned, s.filters, s.channels / s.groups, s.taps(), s.groups, t.w_zero,
+                                s.axes[2].dilation == 1 ? s.axes[2].kernel : 1);
     ConvS8Weights::Output out;
     out.offset = weights.offsets(t.x_zero, t.x_signed, t.bias.data());
     std::vector<std::int32_t> y(s.batch * s.pixels_out() * s.filters, 123456);
@@ -113,7 +114,7 @@ TEST(ConvS8, ThreadsDoNotChangeTheCodes) {
   t.w.resize(80 * 32 * 9);
   for (auto& v : t.x) v = static_cast<std::uint8_t>(random());
   for (auto& v : t.w) v = static_cast<std::uint8_t>(random());
-  const ConvS8Weights weights(t.w.data(), false, 80, 32, 9, 1, {});
+  const ConvS8Weights weights(t.w.data(), false, 80, 32, 9, 1, {}, 3);
   ConvS8Weights::Output out;
   out.type = GemmOutput::kU8;
   out.offset = weights.offsets(7, false, nullptr);
@@ -133,28 +134,33 @@ TEST(ConvS8, ThreadsDoNotChangeTheCodes) {
 
 TEST(DepthwiseS8, EveryInstructionSetGivesTheSameBits) {
   std::mt19937 random(8);
-  for (std::int64_t channels : {1, 15, 16, 17, 32, 50, 96}) {
-    for (std::int64_t taps : {1, 2, 9}) {
+  constexpr std::int64_t kPixels = 3;
+  for (std::int64_t channels : {1, 15, 16, 17, 32, 50, 63, 64, 96, 150}) {
+    for (std::int64_t taps : {1, 2, 3, 4, 9, 25}) {
       const std::int64_t padded = (channels + 15) / 16 * 16;
-      std::vector<std::vector<std::uint8_t>> rows(taps, std::vector<std::uint8_t>(channels));
-      std::vector<const std::uint8_t*> x;
-      for (auto& row : rows) {
-        for (auto& v : row) v = static_cast<std::uint8_t>(random() % 3 == 0 ? 255 : random());
-        x.push_back(row.data());
-      }
-      std::vector<std::int8_t> w(taps * padded);
+      std::vector<std::uint8_t> codes(kPixels * taps * channels);
+      for (auto& v : codes) v = static_cast<std::uint8_t>(random() % 3 == 0 ? 255 : random());
+      std::vector<const std::uint8_t*> rows;
+      std::vector<std::int64_t> offsets;
+      for (std::int64_t i = 0; i < kPixels; ++i) rows.push_back(codes.data() + (kPixels - 1 - i) * taps * channels);
+      for (std::int64_t t = 0; t < taps; ++t) offsets.push_back((t * 2 + 1) % taps * channels);
+      std::vector<std::int8_t> w(channels * taps);
       for (auto& v : w) v = static_cast<std::int8_t>(random() % 3 == 0 ? -128 : random());
-      std::vector<std::int32_t> offset(padded, 5);
-      std::vector<float> scale(padded, 0.003f), bias(padded, 0.1f);
-      for (GemmOutput output : {GemmOutput::kS32, GemmOutput::kU8}) {
-        const GemmEpilogue e{output, offset.data(), scale.data(), bias.data(), 30, 0, 255};
+      std::vector<std::int32_t> offset(padded);
+      for (auto& v : offset) v = static_cast<std::int32_t>(random() % 1000);
+      std::vector<float> scale(padded), bias(padded);
+      for (auto& v : scale) v = static_cast<float>(random() % 100) / 30000;
+      for (auto& v : bias) v = static_cast<float>(random() % 100) / 7;
+      for (GemmOutput output : {GemmOutput::kS32, GemmOutput::kF32, GemmOutput::kU8, GemmOutput::kS8}) {
+        const GemmEpilogue e{output, offset.data(), scale.data(), bias.data(), 30, output == GemmOutput::kS8 ? -100 : 30, output == GemmOutput::kS8 ? 120 : 255};
         for (bool flip : {false, true}) {
-          std::vector<std::int32_t> want(padded, 9);
-          depthwise_s8_reference(x.data(), taps, flip, w.data(), padded, channels, e, want.data());
-          for (base::Isa isa : {base::Isa::kAvx2, base::Isa::kAvx512}) {
+          const DepthwiseInput in = {rows.data(), kPixels, offsets.data(), taps, channels, flip};
+          std::vector<std::int32_t> want(kPixels * channels + 1, 9);
+          kDepthwiseS8Reference.run(in, kDepthwiseS8Reference.pack(w.data(), channels, taps).data(), e, want.data());
+          for (base::Isa isa : {base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kAvx512Vnni}) {
             if (isa > base::detected_isa()) continue;
-            std::vector<std::int32_t> got(padded, 9);
-            depthwise_s8(isa)(x.data(), taps, flip, w.data(), padded, channels, e, got.data());
+            std::vector<std::int32_t> got(kPixels * channels + 1, 9);
+            depthwise_s8(isa).run(in, depthwise_s8(isa).pack(w.data(), channels, taps).data(), e, got.data());
             EXPECT_EQ(got, want) << base::to_string(isa) << " " << channels << " channels, " << taps << " taps";
           }
         }

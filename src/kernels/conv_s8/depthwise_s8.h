@@ -1,25 +1,36 @@
-// Inner loop of depthwise 8-bit convolution: one output pixel, every channel.
+// Inner loop of depthwise 8-bit convolution: some output pixels, every channel.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/gemm_s8/gemm_s8.h"
 
 namespace narrow::kernels {
 
-// y[c] = epilogue(sum over taps of x[tap][c] * w[tap * stride + c]). `x` are pointers to `channels` codes each; with
-// `flip` they are s8 and enter as x + 128. w is padded to whole panels.
-using DepthwiseS8 = void (*)(const std::uint8_t* const* x, std::int64_t taps, bool flip, const std::int8_t* w, std::int64_t stride,
-                             std::int64_t channels, const GemmEpilogue& epilogue, void* y);
+// What one call reads: output pixel i and tap t see the `channels` codes at rows[i] + offsets[t].
+struct DepthwiseInput {
+  const std::uint8_t* const* rows = nullptr;
+  std::int64_t pixels = 0;
+  const std::int64_t* offsets = nullptr;
+  std::int64_t taps = 0, channels = 0;
+  bool flip = false;  // the codes are s8 and enter as x + 128
+};
 
-DepthwiseS8 depthwise_s8(base::Isa isa);
-DepthwiseS8 depthwise_s8();
+// y[i * channels + c] = epilogue(sum over taps of x * w). `w` is what pack() made; the epilogue's arrays are padded to
+// whole panels.
+struct DepthwiseS8 {
+  const char* name;
+  std::vector<std::int8_t> (*pack)(const std::int8_t* w, std::int64_t channels, std::int64_t taps);  // of w[channels][taps]
+  void (*run)(const DepthwiseInput& x, const std::int8_t* w, const GemmEpilogue& epilogue, void* y);
+};
 
-void depthwise_s8_reference(const std::uint8_t* const*, std::int64_t, bool, const std::int8_t*, std::int64_t, std::int64_t,
-                            const GemmEpilogue&, void*);
-void depthwise_s8_avx2(const std::uint8_t* const*, std::int64_t, bool, const std::int8_t*, std::int64_t, std::int64_t,
-                       const GemmEpilogue&, void*);
-void depthwise_s8_avx512(const std::uint8_t* const*, std::int64_t, bool, const std::int8_t*, std::int64_t, std::int64_t,
-                         const GemmEpilogue&, void*);
+const DepthwiseS8& depthwise_s8(base::Isa isa);
+const DepthwiseS8& depthwise_s8();
+
+extern const DepthwiseS8 kDepthwiseS8Reference, kDepthwiseS8Avx2, kDepthwiseS8Avx512, kDepthwiseS8Avx512Vnni;
+
+// [taps][channels, padded to whole panels]: what all but VNNI read.
+std::vector<std::int8_t> pack_depthwise_rows(const std::int8_t* w, std::int64_t channels, std::int64_t taps);
 
 }  // namespace narrow::kernels

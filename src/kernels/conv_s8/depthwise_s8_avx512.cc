@@ -27,32 +27,39 @@ inline void store(__m512i sum, const GemmEpilogue& e, std::int64_t column, __mma
 inline __mmask32 first32(std::int64_t n) { return n >= 32 ? 0xFFFFFFFFu : (1u << n) - 1; }
 inline __mmask16 first16(std::int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xFFFF : n <= 0 ? 0 : (1u << n) - 1); }
 
-}  // namespace
-
-void depthwise_s8_avx512(const std::uint8_t* const* x, std::int64_t taps, bool flip, const std::int8_t* w, std::int64_t stride,
-                         std::int64_t channels, const GemmEpilogue& epilogue, void* y) {
-  const __m256i mask_sign = _mm256_set1_epi8(flip ? static_cast<char>(0x80) : 0);
-  for (std::int64_t c = 0; c < channels; c += 32) {
-    const __mmask32 mask = first32(channels - c);
-    __m512i low = _mm512_setzero_si512(), high = low;
-    for (std::int64_t t = 0; t < taps; t += 2) {
-      const bool pair = t + 1 < taps;
-      const __m512i x0 = _mm512_cvtepu8_epi16(_mm256_xor_si256(_mm256_maskz_loadu_epi8(mask, x[t] + c), mask_sign));
-      const __m512i w0 = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, w + t * stride + c));
-      __m512i x1 = _mm512_setzero_si512(), w1 = x1;
-      if (pair) {
-        x1 = _mm512_cvtepu8_epi16(_mm256_xor_si256(_mm256_maskz_loadu_epi8(mask, x[t + 1] + c), mask_sign));
-        w1 = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, w + (t + 1) * stride + c));
+void depthwise(const DepthwiseInput& in, const std::int8_t* w, const GemmEpilogue& epilogue, void* y) {
+  const __m256i mask_sign = _mm256_set1_epi8(in.flip ? static_cast<char>(0x80) : 0);
+  const std::int64_t width = epilogue.output == GemmOutput::kS32 || epilogue.output == GemmOutput::kF32 ? 4 : 1;
+  const std::int64_t stride = (in.channels + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+  for (std::int64_t i = 0; i < in.pixels; ++i) {
+    void* out = static_cast<char*>(y) + i * in.channels * width;
+    for (std::int64_t c = 0; c < in.channels; c += 32) {
+      const std::uint8_t* from = in.rows[i] + c;
+      const __mmask32 mask = first32(in.channels - c);
+      __m512i low = _mm512_setzero_si512(), high = low;
+      for (std::int64_t t = 0; t < in.taps; t += 2) {
+        const bool pair = t + 1 < in.taps;
+        const __m512i x0 = _mm512_cvtepu8_epi16(_mm256_xor_si256(_mm256_maskz_loadu_epi8(mask, from + in.offsets[t]), mask_sign));
+        const __m512i w0 = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, w + t * stride + c));
+        __m512i x1 = _mm512_setzero_si512(), w1 = x1;
+        if (pair) {
+          x1 = _mm512_cvtepu8_epi16(_mm256_xor_si256(_mm256_maskz_loadu_epi8(mask, from + in.offsets[t + 1]), mask_sign));
+          w1 = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, w + (t + 1) * stride + c));
+        }
+        low = _mm512_add_epi32(low, _mm512_madd_epi16(_mm512_unpacklo_epi16(x0, x1), _mm512_unpacklo_epi16(w0, w1)));
+        high = _mm512_add_epi32(high, _mm512_madd_epi16(_mm512_unpackhi_epi16(x0, x1), _mm512_unpackhi_epi16(w0, w1)));
       }
-      low = _mm512_add_epi32(low, _mm512_madd_epi16(_mm512_unpacklo_epi16(x0, x1), _mm512_unpacklo_epi16(w0, w1)));
-      high = _mm512_add_epi32(high, _mm512_madd_epi16(_mm512_unpackhi_epi16(x0, x1), _mm512_unpackhi_epi16(w0, w1)));
+      // unpacking works within 128-bit lanes: low holds channels 0-3 8-11 16-19 24-27, high the others.
+      const __m512i first = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high);
+      const __m512i second = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), high);
+      store(first, epilogue, c, first16(in.channels - c), out);
+      if (in.channels - c > 16) store(second, epilogue, c + 16, first16(in.channels - c - 16), out);
     }
-    // unpacking works within 128-bit lanes: low holds channels 0-3 8-11 16-19 24-27, high the others.
-    const __m512i first = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high);
-    const __m512i second = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), high);
-    store(first, epilogue, c, first16(channels - c), y);
-    if (channels - c > 16) store(second, epilogue, c + 16, first16(channels - c - 16), y);
   }
 }
+
+}  // namespace
+
+const DepthwiseS8 kDepthwiseS8Avx512 = {"depthwise_s8 avx512", pack_depthwise_rows, depthwise};
 
 }  // namespace narrow::kernels

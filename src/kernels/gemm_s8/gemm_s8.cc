@@ -7,10 +7,11 @@
 namespace narrow::kernels {
 
 PackedS8 pack_s8(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n, std::int64_t row_stride,
-                 std::int64_t column_stride) {
+                 std::int64_t column_stride, std::int64_t runs) {
   PackedS8 packed;
   packed.k = k;
   packed.n = n;
+  packed.runs = runs;
   const std::size_t bytes = std::max<std::size_t>(packed.bytes(), 64);
   void* memory = std::aligned_alloc(64, bytes);
   if (memory == nullptr) throw std::bad_alloc();
@@ -19,15 +20,21 @@ PackedS8 pack_s8(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n
   packed.column_sums.assign(static_cast<std::size_t>(packed.padded_n()), 0);
   const auto* source = static_cast<const std::uint8_t*>(b);
   const std::uint8_t flip = is_unsigned ? 0x80 : 0;
-  for (std::int64_t column = 0; column < n; ++column) {
-    auto* panel = static_cast<std::int8_t*>(memory) + column / kPanelColumns * packed.k4() * kPanelColumns * 4;
-    std::uint32_t sum = 0;
-    for (std::int64_t row = 0; row < k; ++row) {
-      const auto value = static_cast<std::int8_t>(source[row * row_stride + column * column_stride] ^ flip);
-      panel[row / 4 * kPanelColumns * 4 + column % kPanelColumns * 4 + row % 4] = value;
-      sum += static_cast<std::uint32_t>(static_cast<std::int32_t>(value));
+  const std::int64_t length = packed.run_length(), run_k4 = packed.run_k4();
+  for (std::int64_t s = 0; s < packed.strips(); ++s) {
+    const std::int64_t first = packed.first_panel(s), step = (packed.first_panel(s + 1) - first) * kPanelColumns;
+    auto* strip = static_cast<std::int8_t*>(memory) + first * packed.k4() * kPanelColumns * 4;
+    for (std::int64_t column = first * kPanelColumns; column < std::min(n, first * kPanelColumns + step); ++column) {
+      std::uint32_t sum = 0;
+      for (std::int64_t run = 0, row = 0; run < runs; ++run) {
+        for (std::int64_t i = 0; i < length; ++i, ++row) {
+          const auto value = static_cast<std::int8_t>(source[row * row_stride + column * column_stride] ^ flip);
+          strip[((run * run_k4 + i / 4) * step + column - first * kPanelColumns) * 4 + i % 4] = value;
+          sum += static_cast<std::uint32_t>(static_cast<std::int32_t>(value));
+        }
+      }
+      packed.column_sums[column] = static_cast<std::int32_t>(sum);
     }
-    packed.column_sums[column] = static_cast<std::int32_t>(sum);
   }
   return packed;
 }

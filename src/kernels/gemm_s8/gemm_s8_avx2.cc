@@ -46,29 +46,32 @@ inline void store(__m256i sum, const GemmEpilogue& e, std::int64_t column, std::
 
 // kM rows by one panel. An accumulator holds two partial sums for each of four columns.
 template <int kM>
-void tile(const std::uint8_t* a, std::int64_t lda, bool flip, const PackedS8& b, std::int64_t panel, const GemmEpilogue& e,
-          void* c, std::int64_t ldc) {
+void tile(const LeftS8& a, std::int64_t first_row, const PackedS8& b, const std::int8_t* w, std::int64_t step, std::int64_t column,
+          const GemmEpilogue& e, void* c, std::int64_t ldc) {
   __m256i acc[kM][4];
   for (int i = 0; i < kM; ++i) {
     for (int j = 0; j < 4; ++j) acc[i][j] = _mm256_setzero_si256();
   }
-  const std::int8_t* w = b.panel(panel);
-  const std::int32_t mask = flip ? static_cast<std::int32_t>(0x80808080u) : 0;
-  for (std::int64_t k = 0; k < b.k; k += 4, w += kPanelColumns * 4) {
-    __m256i columns[4];
+  const std::int32_t mask = a.flip ? static_cast<std::int32_t>(0x80808080u) : 0;
+  const std::int64_t length = b.run_length();
+  for (std::int64_t run = 0; run < b.runs; ++run) {
+    const std::uint8_t* from[kM];
+    for (int i = 0; i < kM; ++i) from[i] = a.row(first_row + i) + (a.offsets == nullptr ? 0 : a.offsets[run]);
+    for (std::int64_t k = 0; k < length; k += 4, w += step) {
+      __m256i columns[4];
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      columns[j] = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(w + j * 16)));
-    }
+      for (int j = 0; j < 4; ++j) {
+        columns[j] = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(w + j * 16)));
+      }
 #pragma GCC unroll 4
-    for (int i = 0; i < kM; ++i) {
-      const std::int32_t quad = load_quad(a + i * lda + k, b.k - k) ^ mask;
-      const __m256i row = _mm256_cvtepu8_epi16(_mm_set1_epi32(quad));
+      for (int i = 0; i < kM; ++i) {
+        const std::int32_t quad = load_quad(from[i] + k, length - k) ^ mask;
+        const __m256i row = _mm256_cvtepu8_epi16(_mm_set1_epi32(quad));
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) acc[i][j] = _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(row, columns[j]));
+        for (int j = 0; j < 4; ++j) acc[i][j] = _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(row, columns[j]));
+      }
     }
   }
-  const std::int64_t column = panel * kPanelColumns;
   for (int i = 0; i < kM; ++i) {
     for (int half = 0; half < 2; ++half) {
       const std::int64_t left = b.n - column - half * 8;
@@ -82,15 +85,19 @@ void tile(const std::uint8_t* a, std::int64_t lda, bool flip, const PackedS8& b,
 
 }  // namespace
 
-void gemm_s8_avx2(const std::uint8_t* a, std::int64_t lda, bool flip, std::int64_t m, const PackedS8& b,
-                  std::int64_t first_panel, std::int64_t last_panel, const GemmEpilogue& epilogue, void* c, std::int64_t ldc) {
+void gemm_s8_avx2(const LeftS8& a, std::int64_t m, const PackedS8& b, std::int64_t first, std::int64_t last,
+                  const GemmEpilogue& epilogue, void* c, std::int64_t ldc) {
   const std::int64_t width = epilogue.output == GemmOutput::kS32 || epilogue.output == GemmOutput::kF32 ? 4 : 1;
-  for (std::int64_t p = first_panel; p < last_panel; ++p) {
-    std::int64_t i = 0;
-    for (; i + 2 <= m; i += 2) {
-      tile<2>(a + i * lda, lda, flip, b, p, epilogue, static_cast<char*>(c) + i * ldc * width, ldc);
+  for (std::int64_t s = first; s < last; ++s) {
+    const std::int64_t begin = b.first_panel(s), step = (b.first_panel(s + 1) - begin) * kPanelColumns * 4;
+    for (std::int64_t p = begin; p < b.first_panel(s + 1); ++p) {
+      const std::int8_t* w = b.strip(s) + (p - begin) * kPanelColumns * 4;
+      std::int64_t i = 0;
+      for (; i + 2 <= m; i += 2) {
+        tile<2>(a, i, b, w, step, p * kPanelColumns, epilogue, static_cast<char*>(c) + i * ldc * width, ldc);
+      }
+      if (i < m) tile<1>(a, i, b, w, step, p * kPanelColumns, epilogue, static_cast<char*>(c) + i * ldc * width, ldc);
     }
-    if (i < m) tile<1>(a + i * lda, lda, flip, b, p, epilogue, static_cast<char*>(c) + i * ldc * width, ldc);
   }
 }
 

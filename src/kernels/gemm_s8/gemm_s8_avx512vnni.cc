@@ -20,73 +20,122 @@ inline std::int32_t load_quad(const std::uint8_t* p) {
   return quad;
 }
 
-inline std::int32_t load_partial(const std::uint8_t* p, std::int64_t count) {
-  std::int32_t quad = 0;
-  std::memcpy(&quad, p, static_cast<std::size_t>(count));
+// The last `count` (1 to 3) bytes of a run.
+inline std::int32_t load_rest(const std::uint8_t* p, std::int64_t count) {
+  std::int32_t quad = p[0];
+  if (count > 1) quad |= p[1] << 8;
+  if (count > 2) quad |= p[2] << 16;
   return quad;
 }
 
-inline void store(__m512i sum, const GemmEpilogue& e, std::int64_t column, __mmask16 mask, void* c, std::int64_t index) {
-  const __m512i acc = _mm512_add_epi32(sum, _mm512_loadu_si512(e.offset + column));
-  if (e.output == GemmOutput::kS32) {
-    _mm512_mask_storeu_epi32(static_cast<std::int32_t*>(c) + index, mask, acc);
+// Four vectors of 16 finished sums: 64 codes in order, a quarter each. Codes beyond s16 saturate before they are clamped;
+// what exceeds s32 is cut off first, and what lies below it (NaN too) becomes the smallest s32.
+inline __m512i to_codes(const __m512* v, const GemmEpilogue& e) {
+  const __m512 limit = _mm512_set1_ps(30000.0f);
+  const auto round = [&](int i) __attribute__((always_inline)) { return _mm512_cvtps_epi32(_mm512_min_ps(limit, v[i])); };
+  const __m512i zero_point = _mm512_set1_epi16(static_cast<short>(e.zero_point));
+  const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(round(0), round(1)), zero_point);
+  const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(round(2), round(3)), zero_point);
+  const __m512i low = _mm512_set1_epi8(static_cast<char>(e.low)), high = _mm512_set1_epi8(static_cast<char>(e.high));
+  __m512i codes;
+  if (e.output == GemmOutput::kU8) codes = _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(first, second), low), high);
+  else codes = _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(first, second), low), high);
+  // Packing works within 128-bit lanes.
+  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
+}
+
+inline __mmask16 first16(std::int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xFFFF : n <= 0 ? 0 : (1u << n) - 1); }
+
+inline __m512 scaled(__m512i acc, const GemmEpilogue& e, std::int64_t column) {
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(e.scale + column), _mm512_loadu_ps(e.bias + column));
+}
+
+// The sums (offset included) of kM rows, `left` columns of them real.
+template <int kM, int kV>
+inline void store(__m512i (&acc)[kM][kV], const GemmEpilogue& e, std::int64_t column, std::int64_t left, void* c, std::int64_t ldc) {
+  if (e.output == GemmOutput::kS32 || e.output == GemmOutput::kF32) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kV; ++j) {
+      const __mmask16 mask = first16(left - j * 16);
+#pragma GCC unroll 16
+      for (int i = 0; i < kM; ++i) {
+        auto* to = static_cast<float*>(c) + i * ldc + column + j * 16;
+        const __m512 value = e.output == GemmOutput::kS32 ? _mm512_castsi512_ps(acc[i][j]) : scaled(acc[i][j], e, column + j * 16);
+        if (mask == 0xFFFF) _mm512_storeu_ps(to, value);
+        else _mm512_mask_storeu_ps(to, mask, value);
+      }
+    }
     return;
   }
-  const __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(e.scale + column), _mm512_loadu_ps(e.bias + column));
-  if (e.output == GemmOutput::kF32) {
-    _mm512_mask_storeu_ps(static_cast<float*>(c) + index, mask, v);
-    return;
+  auto* out = static_cast<std::uint8_t*>(c) + column;
+  constexpr int kTogether = kV == 1 ? 4 : kV == 2 ? 2 : 1;  // rows whose codes fill one register
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; i += kTogether) {
+    __m512 v[4];
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      const int row = i + q / kV, j = q % kV;
+      v[q] = (kV == 3 && q == 3) || row >= kM ? _mm512_setzero_ps() : scaled(acc[row < kM ? row : 0][j], e, column + j * 16);
+    }
+    const __m512i codes = to_codes(v, e);
+    if (kV >= 3) {
+      if (left >= 64) _mm512_storeu_si512(out + i * ldc, codes);
+      else _mm512_mask_storeu_epi8(out + i * ldc, left >= 64 ? ~__mmask64{0} : (__mmask64{1} << left) - 1, codes);
+    } else if (kV == 2) {
+      const __m256i half[2] = {_mm512_castsi512_si256(codes), _mm512_extracti64x4_epi64(codes, 1)};
+      for (int r = 0; r < 2 && i + r < kM; ++r) {
+        if (left >= 32) _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (i + r) * ldc), half[r]);
+        else _mm256_mask_storeu_epi8(out + (i + r) * ldc, (1u << left) - 1, half[r]);
+      }
+    } else {
+      const __m128i quarter[4] = {_mm512_castsi512_si128(codes), _mm512_extracti32x4_epi32(codes, 1), _mm512_extracti32x4_epi32(codes, 2),
+                                  _mm512_extracti32x4_epi32(codes, 3)};
+      for (int r = 0; r < 4 && i + r < kM; ++r) {
+        if (left >= 16) _mm_storeu_si128(reinterpret_cast<__m128i*>(out + (i + r) * ldc), quarter[r]);
+        else _mm_mask_storeu_epi8(out + (i + r) * ldc, first16(left), quarter[r]);
+      }
+    }
   }
-  const __m512 low = _mm512_set1_ps(static_cast<float>(e.low - e.zero_point));
-  const __m512 high = _mm512_set1_ps(static_cast<float>(e.high - e.zero_point));
-  const __m512 clamped = _mm512_min_ps(_mm512_max_ps(v, low), high);
-  const __m512i codes = _mm512_add_epi32(_mm512_cvtps_epi32(clamped), _mm512_set1_epi32(e.zero_point));
-  _mm_mask_storeu_epi8(static_cast<std::uint8_t*>(c) + index, mask, _mm512_cvtepi32_epi8(codes));
 }
 
 template <int kM, int kV, bool kFlip>
-void tile(const std::uint8_t* a, std::int64_t lda, const PackedS8& b, std::int64_t panel, const GemmEpilogue& e, void* c,
-          std::int64_t ldc) {
+void tile(const LeftS8& a, std::int64_t first_row, const PackedS8& b, const std::int8_t* w, std::int64_t column, const GemmEpilogue& e,
+          void* c, std::int64_t ldc) {
   __m512i acc[kM][kV];
-#pragma GCC unroll 16
-  for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kV; ++j) acc[i][j] = _mm512_setzero_si512();
-  }
-  const std::int8_t* w = b.panel(panel);
-  const std::int64_t stride = b.k4() * kPanelColumns * 4;
-  const __m512i flip = _mm512_set1_epi32(static_cast<int>(0x80808080u));
-  const std::int64_t whole = b.k / 4;
-  const auto step = [&](auto load) __attribute__((always_inline)) {
-    __m512i columns[kV];
-#pragma GCC unroll 4
-    for (int j = 0; j < kV; ++j) columns[j] = _mm512_load_si512(w + j * stride);
-#pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
-      __m512i row = _mm512_set1_epi32(load(a + i * lda));
-      if (kFlip) row = _mm512_xor_si512(row, flip);
-#pragma GCC unroll 4
-      for (int j = 0; j < kV; ++j) acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], row, columns[j]);
-    }
-    w += kPanelColumns * 4;
-  };
-  for (std::int64_t q = 0; q < whole; ++q) {
-    step(load_quad);
-    a += 4;
-  }
-  if (const std::int64_t rest = b.k % 4; rest != 0) step([rest](const std::uint8_t* p) { return load_partial(p, rest); });
-
 #pragma GCC unroll 4
   for (int j = 0; j < kV; ++j) {
-    const std::int64_t column = (panel + j) * kPanelColumns;
-    const std::int64_t left = b.n - column;
-    const __mmask16 mask = static_cast<__mmask16>(left >= kPanelColumns ? 0xFFFF : (1u << left) - 1);
+    const __m512i offset = _mm512_loadu_si512(e.offset + column + j * 16);
 #pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) store(acc[i][j], e, column, mask, c, i * ldc + column);
+    for (int i = 0; i < kM; ++i) acc[i][j] = offset;
   }
+  const __m512i flip = _mm512_set1_epi32(static_cast<int>(0x80808080u));
+  const std::int64_t length = b.run_length(), rest = length % 4;
+  const std::int64_t whole = rest != 0 && a.slack ? length / 4 + 1 : length / 4;
+  for (std::int64_t run = 0; run < b.runs; ++run) {
+    const std::int64_t begin = a.offsets == nullptr ? 0 : a.offsets[run];
+    const std::uint8_t* from[kM];
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) from[i] = a.row(first_row + i) + begin;
+    const auto step = [&](auto load) __attribute__((always_inline)) {
+      __m512i columns[kV];
+#pragma GCC unroll 4
+      for (int j = 0; j < kV; ++j) columns[j] = _mm512_load_si512(w + j * 64);
+#pragma GCC unroll 16
+      for (int i = 0; i < kM; ++i) {
+        __m512i row = _mm512_set1_epi32(load(from[i]));
+        if (kFlip) row = _mm512_xor_si512(row, flip);
+#pragma GCC unroll 4
+        for (int j = 0; j < kV; ++j) acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], row, columns[j]);
+      }
+      w += kV * 64;
+    };
+    for (std::int64_t q = 0; q < whole; ++q) step([q](const std::uint8_t* p) __attribute__((always_inline)) { return load_quad(p + q * 4); });
+    if (rest != 0 && !a.slack) step([&](const std::uint8_t* p) __attribute__((always_inline)) { return load_rest(p + whole * 4, rest); });
+  }
+  store<kM, kV>(acc, e, column, b.n - column, c, ldc);
 }
 
-using Tile = void (*)(const std::uint8_t*, std::int64_t, const PackedS8&, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
+using Tile = void (*)(const LeftS8&, std::int64_t, const PackedS8&, const std::int8_t*, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
 
 template <int kV, bool kFlip, int... kM>
 constexpr std::array<Tile, 14> tiles(std::integer_sequence<int, kM...>) {
@@ -100,21 +149,20 @@ constexpr std::array<std::array<Tile, 14>, kMaxVectors> kTiles = {
 
 }  // namespace
 
-void gemm_s8_avx512vnni(const std::uint8_t* a, std::int64_t lda, bool flip, std::int64_t m, const PackedS8& b,
-                        std::int64_t first_panel, std::int64_t last_panel, const GemmEpilogue& epilogue, void* c,
-                        std::int64_t ldc) {
+void gemm_s8_avx512vnni(const LeftS8& a, std::int64_t m, const PackedS8& b, std::int64_t first, std::int64_t last,
+                        const GemmEpilogue& epilogue, void* c, std::int64_t ldc) {
   const std::int64_t width = epilogue.output == GemmOutput::kS32 || epilogue.output == GemmOutput::kF32 ? 4 : 1;
-  for (std::int64_t p = first_panel; p < last_panel;) {
-    const int vectors = static_cast<int>(last_panel - p < kMaxVectors ? last_panel - p : kMaxVectors);
-    const auto& row = flip ? kTiles<true>[vectors - 1] : kTiles<false>[vectors - 1];
+  for (std::int64_t s = first; s < last; ++s) {
+    const std::int64_t column = b.first_panel(s) * kPanelColumns;
+    const int vectors = static_cast<int>(b.first_panel(s + 1) - b.first_panel(s));
+    const auto& row = a.flip ? kTiles<true>[vectors - 1] : kTiles<false>[vectors - 1];
     // Rows in even tiles rather than full ones and a small rest.
     const std::int64_t blocks = (m + kRows[vectors] - 1) / kRows[vectors];
     for (std::int64_t block = 0, i = 0; block < blocks; ++block) {
       const std::int64_t rows = (m - i + blocks - block - 1) / (blocks - block);
-      row[rows - 1](a + i * lda, lda, b, p, epilogue, static_cast<char*>(c) + i * ldc * width, ldc);
+      row[rows - 1](a, i, b, b.strip(s), column, epilogue, static_cast<char*>(c) + i * ldc * width, ldc);
       i += rows;
     }
-    p += vectors;
   }
 }
 

@@ -65,6 +65,8 @@ GemmEpilogue epilogue_of(const Problem& p, GemmOutput output) {
   return e;
 }
 
+LeftS8 rows_of(const Problem& p, bool flip) { return {p.a.data(), p.k, nullptr, nullptr, flip, false}; }
+
 const std::tuple<int, int, int> kShapes[] = {{1, 1, 1},   {2, 16, 4},  {3, 17, 5},   {7, 40, 3},   {14, 16, 64},
                                              {15, 33, 31}, {6, 64, 36}, {13, 100, 27}, {29, 129, 130}, {0, 16, 8}, {5, 9, 0}};
 
@@ -75,7 +77,7 @@ TEST(GemmS8, SumsAreExact) {
         const Problem p(m, n, k, static_cast<unsigned>(m * 1000 + n));
         const PackedS8 b = pack_s8(p.b.data(), false, k, n, n, 1);
         std::vector<std::int32_t> c(m * n, 77);
-        gemm_s8(isa)(p.a.data(), k, flip, m, b, 0, b.panels(), epilogue_of(p, GemmOutput::kS32), c.data(), n);
+        gemm_s8(isa)(rows_of(p, flip), m, b, 0, b.strips(), epilogue_of(p, GemmOutput::kS32), c.data(), n);
         for (std::int64_t i = 0; i < m; ++i) {
           for (std::int64_t j = 0; j < n; ++j) {
             ASSERT_EQ(c[i * n + j], p.exact(i, j, flip)) << base::to_string(isa) << " " << m << "x" << n << "x" << k;
@@ -96,7 +98,7 @@ TEST(GemmS8, CodesFollowTheStatedFormulaOnEveryInstructionSet) {
         std::vector<std::uint8_t> codes(m * n + 16, 0xAB);
         std::vector<float> reals(m * n);
         void* c = output == GemmOutput::kF32 ? static_cast<void*>(reals.data()) : codes.data();
-        gemm_s8(isa)(p.a.data(), k, false, m, b, 0, b.panels(), e, c, n);
+        gemm_s8(isa)(rows_of(p, false), m, b, 0, b.strips(), e, c, n);
         for (std::int64_t i = 0; i < m; ++i) {
           for (std::int64_t j = 0; j < n; ++j) {
             const float v = std::fma(static_cast<float>(p.exact(i, j, false)), p.scale[j], p.bias[j]);
@@ -117,14 +119,54 @@ TEST(GemmS8, CodesFollowTheStatedFormulaOnEveryInstructionSet) {
   }
 }
 
-TEST(GemmS8, APartOfThePanelsWritesOnlyItsColumns) {
-  const Problem p(5, 70, 20, 3);
-  const PackedS8 b = pack_s8(p.b.data(), false, 20, 70, 70, 1);
+TEST(GemmS8, APartOfTheStripsWritesOnlyItsColumns) {
+  const Problem p(5, 150, 20, 3);  // 10 panels in strips of 3, 3 and 4
+  const PackedS8 b = pack_s8(p.b.data(), false, 20, 150, 150, 1);
+  ASSERT_EQ(b.strips(), 3);
   for (Isa isa : isas()) {
-    std::vector<std::int32_t> c(5 * 70, -1);
-    gemm_s8(isa)(p.a.data(), 20, false, 5, b, 1, 3, epilogue_of(p, GemmOutput::kS32), c.data(), 70);
+    std::vector<std::int32_t> c(5 * 150, -1);
+    gemm_s8(isa)(rows_of(p, false), 5, b, 1, 2, epilogue_of(p, GemmOutput::kS32), c.data(), 150);
     for (std::int64_t i = 0; i < 5; ++i) {
-      for (std::int64_t j = 0; j < 70; ++j) ASSERT_EQ(c[i * 70 + j], j >= 16 && j < 48 ? p.exact(i, j, false) : -1);
+      for (std::int64_t j = 0; j < 150; ++j) ASSERT_EQ(c[i * 150 + j], j >= 48 && j < 96 ? p.exact(i, j, false) : -1);
+    }
+  }
+}
+
+TEST(GemmS8, RowsAndRunsMayLieAnywhere) {
+  // Rows in an order of their own; runs of 7 apart from each other, with whatever may be read behind them.
+  constexpr std::int64_t kRows = 9, kRuns = 3, kLength = 7, kColumns = 37;
+  const Problem p(kRows, kColumns, kRuns * kLength, 12);
+  const PackedS8 b = pack_s8(p.b.data(), false, p.k, p.n, p.n, 1, kRuns);
+  for (const bool slack : {false, true}) {
+    std::vector<std::uint8_t> memory(kRows * 100, 0xEE);
+    const std::int64_t offsets[kRuns] = {5, 60, 31};
+    std::vector<const std::uint8_t*> rows;
+    for (std::int64_t i = 0; i < kRows; ++i) {
+      std::uint8_t* row = memory.data() + i * 4 % kRows * 100;
+      rows.push_back(row);
+      for (std::int64_t k = 0; k < p.k; ++k) row[offsets[k / kLength] + k % kLength] = p.a[i * p.k + k];
+    }
+    for (Isa isa : isas()) {
+      std::vector<std::int32_t> c(kRows * kColumns);
+      gemm_s8(isa)({nullptr, 0, rows.data(), offsets, true, slack}, kRows, b, 0, b.strips(), epilogue_of(p, GemmOutput::kS32), c.data(), kColumns);
+      for (std::int64_t i = 0; i < kRows; ++i) {
+        for (std::int64_t j = 0; j < kColumns; ++j) ASSERT_EQ(c[i * kColumns + j], p.exact(i, j, true)) << base::to_string(isa);
+      }
+    }
+  }
+}
+
+TEST(GemmS8, ExtremeSumsSaturate) {
+  Problem p(3, 20, 4, 9);
+  const float scales[] = {1e30f, -1e30f, 1e6f, -1e6f, 0, NAN};
+  for (std::int64_t j = 0; j < p.n; ++j) p.scale[j] = scales[j % 6];
+  const PackedS8 b = pack_s8(p.b.data(), false, p.k, p.n, p.n, 1);
+  for (GemmOutput output : {GemmOutput::kU8, GemmOutput::kS8}) {
+    std::vector<std::uint8_t> want(p.m * p.n), got(p.m * p.n);
+    gemm_s8_reference(rows_of(p, false), p.m, b, 0, b.strips(), epilogue_of(p, output), want.data(), p.n);
+    for (Isa isa : isas()) {
+      gemm_s8(isa)(rows_of(p, false), p.m, b, 0, b.strips(), epilogue_of(p, output), got.data(), p.n);
+      EXPECT_EQ(got, want) << base::to_string(isa);
     }
   }
 }
@@ -135,8 +177,8 @@ TEST(GemmS8, PacksTransposedAndUnsignedWeights) {
   const PackedS8 packed = pack_s8(b, true, 3, 2, 1, 3);
   EXPECT_EQ(packed.column_sums[0], -128 + 0 + 127);
   EXPECT_EQ(packed.column_sums[1], -127 - 126 - 125);
-  EXPECT_EQ(packed.panel(0)[4], -127);
-  EXPECT_EQ(packed.panel(0)[3], 0);
+  EXPECT_EQ(packed.strip(0)[4], -127);
+  EXPECT_EQ(packed.strip(0)[3], 0);
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ std::int32_t wrap_mul(std::int32_t a, std::int32_t b) {
 }  // namespace
 
 IntegerWeights::IntegerWeights(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n, std::int64_t row_stride,
-                               std::int64_t column_stride, std::span<const std::int32_t> zero_points)
-    : packed_(pack_s8(b, is_unsigned, k, n, row_stride, column_stride)) {
+                               std::int64_t column_stride, std::span<const std::int32_t> zero_points, std::int64_t runs)
+    : packed_(pack_s8(b, is_unsigned, k, n, row_stride, column_stride, runs)) {
   const std::int32_t shift = is_unsigned ? 128 : 0;
   if (std::all_of(zero_points.begin(), zero_points.end(), [&](std::int32_t z) { return z == shift; }) && !zero_points.empty()) return;
   if (zero_points.empty() && shift == 0) return;
@@ -38,25 +38,27 @@ std::vector<std::int32_t> IntegerWeights::offsets(std::int32_t a_zero, bool a_si
   return result;
 }
 
-void IntegerWeights::multiply(const std::uint8_t* a, std::int64_t lda, bool a_signed, std::int64_t m, std::int64_t first,
-                              std::int64_t last, const std::int32_t* row_shift, const GemmEpilogue& epilogue, void* c,
-                              std::int64_t ldc) const {
+void IntegerWeights::multiply(const LeftS8& a, std::int64_t m, std::int64_t first, std::int64_t last,
+                              const std::int32_t* row_shift, const GemmEpilogue& epilogue, void* c, std::int64_t ldc) const {
   const GemmS8 gemm = gemm_s8();
   if (zero_.empty() && row_shift == nullptr) {
-    gemm(a, lda, a_signed, m, packed_, first, last, epilogue, c, ldc);
+    gemm(a, m, packed_, first, last, epilogue, c, ldc);
     return;
   }
   // What depends on row and column together goes into the offsets of one row at a time.
   const std::int64_t width = epilogue.output == GemmOutput::kS32 || epilogue.output == GemmOutput::kF32 ? 4 : 1;
-  const std::int64_t begin = first * kPanelColumns, end = last * kPanelColumns;
+  const std::int64_t begin = packed_.first_panel(first) * kPanelColumns, end = packed_.first_panel(last) * kPanelColumns;
   std::vector<std::int32_t> offset(static_cast<std::size_t>(packed_.padded_n()));
   GemmEpilogue shifted = epilogue;
   shifted.offset = offset.data();
   for (std::int64_t i = 0; i < m; ++i) {
-    const std::uint8_t* row = a + i * lda;
+    LeftS8 one = a;
+    one.base = a.row(i);
+    one.rows = nullptr;
     std::int32_t row_sum = 0;
-    if (!zero_.empty()) {
-      for (std::int64_t k = 0; k < packed_.k; ++k) row_sum += a_signed ? static_cast<std::int8_t>(row[k]) + 128 : row[k];
+    for (std::int64_t run = 0; !zero_.empty() && run < packed_.runs; ++run) {
+      const std::uint8_t* from = one.base + (a.offsets == nullptr ? 0 : a.offsets[run]);
+      for (std::int64_t k = 0; k < packed_.run_length(); ++k) row_sum += a.flip ? from[k] ^ 0x80 : from[k];
     }
     const std::int32_t shift = row_shift == nullptr ? 0 : row_shift[i];
     for (std::int64_t j = begin; j < end; ++j) {
@@ -68,7 +70,7 @@ void IntegerWeights::multiply(const std::uint8_t* a, std::int64_t lda, bool a_si
       }
       offset[j] = wrap_add(value, wrap_mul(-shift, centred));
     }
-    gemm(row, lda, a_signed, 1, packed_, first, last, shifted, static_cast<char*>(c) + i * ldc * width, ldc);
+    gemm(one, 1, packed_, first, last, shifted, static_cast<char*>(c) + i * ldc * width, ldc);
   }
 }
 

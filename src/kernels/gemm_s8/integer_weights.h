@@ -14,7 +14,7 @@ class IntegerWeights {
  public:
   // Element (k, n) is b[k * row_stride + n * column_stride]. `zero_points` holds 1 or n values, in b's own type.
   IntegerWeights(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n, std::int64_t row_stride,
-                 std::int64_t column_stride, std::span<const std::int32_t> zero_points);
+                 std::int64_t column_stride, std::span<const std::int32_t> zero_points, std::int64_t runs = 1);
 
   const PackedS8& packed() const { return packed_; }
   std::int64_t k() const { return packed_.k; }
@@ -23,10 +23,10 @@ class IntegerWeights {
   // The epilogue's offsets for activations of one zero point (`a_zero` in their own type), `bias` null or n values.
   std::vector<std::int32_t> offsets(std::int32_t a_zero, bool a_signed, const std::int32_t* bias) const;
 
-  // Rows of `a` against the panels [first, last). `epilogue.offset` comes from offsets(). `row_shift`, null or one a
-  // row: how much the row's zero point exceeds the one that offsets() was given.
-  void multiply(const std::uint8_t* a, std::int64_t lda, bool a_signed, std::int64_t m, std::int64_t first, std::int64_t last,
-                const std::int32_t* row_shift, const GemmEpilogue& epilogue, void* c, std::int64_t ldc) const;
+  // Rows of `a` (flip: they are signed) against the strips [first, last). `epilogue.offset` comes from offsets().
+  // `row_shift`, null or one a row: how much the row's zero point exceeds the one that offsets() was given.
+  void multiply(const LeftS8& a, std::int64_t m, std::int64_t first, std::int64_t last, const std::int32_t* row_shift,
+                const GemmEpilogue& epilogue, void* c, std::int64_t ldc) const;
 
  private:
   PackedS8 packed_;

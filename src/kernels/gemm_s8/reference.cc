@@ -25,27 +25,29 @@ void apply_epilogue(const std::int32_t* sums, std::int64_t n, const GemmEpilogue
   }
 }
 
-void gemm_s8_reference(const std::uint8_t* a, std::int64_t lda, bool flip, std::int64_t m, const PackedS8& b,
-                       std::int64_t first_panel, std::int64_t last_panel, const GemmEpilogue& epilogue, void* c,
-                       std::int64_t ldc) {
-  const std::uint8_t mask = flip ? 0x80 : 0;
+void gemm_s8_reference(const LeftS8& a, std::int64_t m, const PackedS8& b, std::int64_t first, std::int64_t last,
+                       const GemmEpilogue& epilogue, void* c, std::int64_t ldc) {
+  const std::uint8_t mask = a.flip ? 0x80 : 0;
   const std::int64_t width = epilogue.output == GemmOutput::kS32 || epilogue.output == GemmOutput::kF32 ? 4 : 1;
-  for (std::int64_t p = first_panel; p < last_panel; ++p) {
-    const std::int64_t column = p * kPanelColumns;
-    const std::int64_t columns = std::min(kPanelColumns, b.n - column);
+  for (std::int64_t s = first; s < last; ++s) {
+    const std::int64_t column = b.first_panel(s) * kPanelColumns, end = b.first_panel(s + 1) * kPanelColumns;
+    const std::int64_t step = end - column, columns = std::min(end, b.n) - column;
     GemmEpilogue shifted = epilogue;
     shifted.offset += column;
     if (shifted.scale != nullptr) shifted.scale += column;
     if (shifted.bias != nullptr) shifted.bias += column;
     for (std::int64_t i = 0; i < m; ++i) {
-      std::uint32_t sums[kPanelColumns] = {};
-      for (std::int64_t row = 0; row < b.k; ++row) {
-        const std::int32_t x = a[i * lda + row] ^ mask;
-        const std::int8_t* quad = b.panel(p) + row / 4 * kPanelColumns * 4 + row % 4;
-        for (std::int64_t j = 0; j < columns; ++j) sums[j] += static_cast<std::uint32_t>(x * quad[j * 4]);
+      std::uint32_t sums[kMaxStripPanels * kPanelColumns] = {};
+      for (std::int64_t run = 0; run < b.runs; ++run) {
+        const std::uint8_t* from = a.row(i) + (a.offsets == nullptr ? 0 : a.offsets[run]);
+        for (std::int64_t k = 0; k < b.run_length(); ++k) {
+          const std::int32_t x = from[k] ^ mask;
+          const std::int8_t* quad = b.strip(s) + (run * b.run_k4() + k / 4) * step * 4 + k % 4;
+          for (std::int64_t j = 0; j < columns; ++j) sums[j] += static_cast<std::uint32_t>(x * quad[j * 4]);
+        }
       }
-      std::int32_t signed_sums[kPanelColumns];
-      for (std::int64_t j = 0; j < kPanelColumns; ++j) signed_sums[j] = static_cast<std::int32_t>(sums[j]);
+      std::int32_t signed_sums[kMaxStripPanels * kPanelColumns];
+      std::copy(std::begin(sums), std::end(sums), signed_sums);
       apply_epilogue(signed_sums, columns, shifted, static_cast<char*>(c) + (i * ldc + column) * width);
     }
   }
