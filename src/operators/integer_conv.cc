@@ -1,7 +1,8 @@
 // Convolution on 8-bit codes: ConvInteger, QLinearConv, and narrow's own QConv, which the QDQ patterns become.
 //
 // QConv takes QLinearConv's inputs. Its activations are channels-last, the bias may be f32, the output is f32 when
-// y_scale is omitted, and q_min / q_max narrow the codes (Relu and Clip folded into the rounding).
+// y_scale is omitted, and q_min / q_max narrow the codes (Relu and Clip folded into the rounding). A tenth input is a table
+// of 256 codes that each code is replaced by (an activation).
 #include <fmt/format.h>
 
 #include <array>
@@ -26,11 +27,11 @@ using kernels::GemmOutput;
 
 // Where the inputs stand.
 struct Inputs {
-  std::size_t x = 0, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias;
+  std::size_t x = 0, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, table;
 };
 constexpr std::size_t kAbsent = 99;
-constexpr Inputs kInteger = {0, kAbsent, 2, 1, kAbsent, 3, kAbsent, kAbsent, kAbsent};
-constexpr Inputs kQLinear = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+constexpr Inputs kInteger = {0, kAbsent, 2, 1, kAbsent, 3, kAbsent, kAbsent, kAbsent, kAbsent};
+constexpr Inputs kQLinear = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
 
 const Inputs& inputs_of(const Node& node) { return node.op_type == "ConvInteger" ? kInteger : kQLinear; }
 bool channels_last(const Node& node) { return node.get_int("channels_last", node.domain == "narrow" ? 1 : 0) != 0; }
@@ -45,6 +46,7 @@ Status infer_integer_conv(InferContext& context) {
     y.dtype = context.has_input(in.y_zero)    ? context.input(in.y_zero).dtype
               : context.has_input(in.y_scale) ? x.dtype
                                               : DType::kF32;
+    if (context.has_input(in.table)) y.dtype = context.input(in.table).dtype;
   }
   if (x.ranked && x.rank() < 3) return corrupt(fmt::format("node '{}' ({}): the input has rank {}, expected 3 or more", node.name, node.op_type, x.rank()));
   if (x.ranked && w.ranked && x.rank() != w.rank()) {
@@ -89,7 +91,7 @@ class IntegerConvKernel final : public Kernel {
       kernel->constant_ = true;
       if (const auto shape = context.input_types[0].static_shape()) {
         NARROW_TRY(const ConvS8Shape s, kernel->shape_of(*shape));
-        kernel->description_ = kernel->weights_->describe(s);
+        kernel->description_ = kernel->weights_->describe(s) + (kernel->output_.table.empty() ? "" : " + table");
       }
     }
     return std::unique_ptr<Kernel>(std::move(kernel));
@@ -188,6 +190,13 @@ class IntegerConvKernel final : public Kernel {
       const IntegerRange range = integer_range(y_dtype_);
       output_.low = static_cast<std::int32_t>(std::clamp(node_.get_int("q_min", range.min), range.min, range.max));
       output_.high = static_cast<std::int32_t>(std::clamp(node_.get_int("q_max", range.max), range.min, range.max));
+      if (const Tensor& table = input(in.table); table.defined()) {
+        NARROW_RETURN_IF_ERROR(check_code_type(node_, "the table", table.dtype()));
+        if (table.size() != 256) return corrupt(fmt::format("node '{}' ({}): the table has {} entries, expected 256", node_.name, node_.op_type, table.size()));
+        const auto* codes = static_cast<const std::uint8_t*>(table.raw());
+        output_.table.assign(codes, codes + 256);
+        y_dtype_ = table.dtype();
+      }
     }
     std::vector<float> scale, shift;
     for (std::int64_t f = 0; f < filters; ++f) {
@@ -239,7 +248,7 @@ const std::array kOperators = {
     Operator{.name = "ConvInteger", .since = 10, .min_inputs = 2, .max_inputs = 4, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
     Operator{.name = "QLinearConv", .since = 10, .min_inputs = 8, .max_inputs = 9, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
     Operator{.name = "QLinearConv", .domain = "com.microsoft", .min_inputs = 8, .max_inputs = 9, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
-    Operator{.name = "QConv", .domain = "narrow", .min_inputs = 5, .max_inputs = 9, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
+    Operator{.name = "QConv", .domain = "narrow", .min_inputs = 5, .max_inputs = 10, .infer = infer_integer_conv, .prepare = IntegerConvKernel::prepare},
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/affine/affine.h"
+#include "kernels/codes/codes.h"
 #include "operators/broadcast.h"
 #include "operators/families.h"
 #include "operators/quantized_io.h"
@@ -273,7 +274,7 @@ Status run_concat(const Node& node, RunContext& context) {
     } else {
       const CodeTable table = requantizing_table(x.dtype(), qx, dtype, qy);
       for (std::int64_t o = 0; o < outer; ++o) {
-        for (std::int64_t j = 0; j < row; ++j) target[o * y_row + j] = table[source[o * row + j]];
+        kernels::code_kernels().look_up(source + o * row, static_cast<std::size_t>(row), table.data(), target + o * y_row);
       }
     }
     place += row;
@@ -289,7 +290,7 @@ void look_up(const Tensor& x, const std::uint8_t* table, Tensor& y, base::Thread
   const std::int64_t part = 1 << 15;
   pool.parallel_for(static_cast<std::size_t>((x.size() + part - 1) / part), [&](std::size_t p, int) {
     const std::int64_t begin = static_cast<std::int64_t>(p) * part, end = std::min(x.size(), begin + part);
-    for (std::int64_t i = begin; i < end; ++i) out[i] = table[in[i]];
+    kernels::code_kernels().look_up(in + begin, static_cast<std::size_t>(end - begin), table, out + begin);
   });
 }
 

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <vector>
 
 #include "kernels/affine/affine.h"
+#include "kernels/codes/codes.h"
 #include "kernels/conv_s8/layout.h"
 #include "operators/families.h"
 #include "operators/quantized_io.h"
@@ -79,45 +79,27 @@ std::int64_t padded_positions(const std::array<Window, 3>& axes, std::int64_t pi
   return positions;
 }
 
-// In steps of constant length, which the compiler turns into vector instructions.
-template <typename T>
-void take_larger(const T* in, std::int64_t count, T* out) {
-  constexpr std::int64_t kStep = 16;
-  std::int64_t c = 0;
-  for (; c + kStep <= count; c += kStep) {
-    T larger[kStep];
-    for (std::int64_t j = 0; j < kStep; ++j) larger[j] = in[c + j] > out[c + j] ? in[c + j] : out[c + j];
-    std::copy_n(larger, kStep, out + c);
-  }
-  for (; c < count; ++c) out[c] = in[c] > out[c] ? in[c] : out[c];
-}
-
-template <typename T>
-void max_pool(const std::array<Window, 3>& axes, const T* x, std::int64_t channels, std::int64_t first, std::int64_t last, T* y) {
+// The largest code of each channel, all pixels of [first, last).
+void max_pool(const std::array<Window, 3>& axes, const std::uint8_t* x, std::int64_t channels, std::int64_t first, std::int64_t last, bool is_signed,
+              std::uint8_t* y) {
+  std::vector<const std::uint8_t*> rows;
   for (std::int64_t pixel = first; pixel < last; ++pixel) {
-    T* out = y + pixel * channels;
-    bool started = false;
-    for_each_window(axes, pixel, [&](std::int64_t source) {
-      const T* in = x + source * channels;
-      if (!started) std::copy(in, in + channels, out);
-      else take_larger(in, channels, out);
-      started = true;
-    });
-    if (!started) std::fill(out, out + channels, std::numeric_limits<T>::min());
+    rows.clear();
+    for_each_window(axes, pixel, [&](std::int64_t source) { rows.push_back(x + source * channels); });
+    if (rows.empty()) std::fill_n(y + pixel * channels, channels, static_cast<std::uint8_t>(is_signed ? 0x80 : 0));
+    else kernels::code_kernels().maximum(rows.data(), rows.size(), static_cast<std::size_t>(channels), is_signed, y + pixel * channels);
   }
 }
 
 // y starts at pixel `first`. Sums are exact; mean and rounding follow in f32 as for dequantized values.
-template <typename T>
-void average_pool(const std::array<Window, 3>& axes, const T* x, std::int64_t channels, std::int64_t first, std::int64_t last,
-                  const TensorQuant& qx, bool include_pad, float* y) {
+void average_pool(const std::array<Window, 3>& axes, const std::uint8_t* x, std::int64_t channels, std::int64_t first, std::int64_t last,
+                  bool is_signed, const TensorQuant& qx, bool include_pad, float* y) {
   std::vector<std::int32_t> sums(static_cast<std::size_t>(channels));
   for (std::int64_t pixel = first; pixel < last; ++pixel) {
     std::fill(sums.begin(), sums.end(), 0);
     std::int64_t count = 0;
     for_each_window(axes, pixel, [&](std::int64_t source) {
-      const T* in = x + source * channels;
-      for (std::int64_t c = 0; c < channels; ++c) sums[c] += in[c];
+      kernels::code_kernels().add(x + source * channels, static_cast<std::size_t>(channels), is_signed, sums.data());
       ++count;
     });
     const float divisor = static_cast<float>(std::max<std::int64_t>(1, include_pad ? padded_positions(axes, pixel) : count));
@@ -179,14 +161,9 @@ Status run_pool(const Node& node, RunContext& context) {
     const std::int64_t image = static_cast<std::int64_t>(task) / (out / line), begin = static_cast<std::int64_t>(task) % (out / line) * line;
     const std::uint8_t* source = codes + image * in * channels;
     std::uint8_t* sink = target + image * out * channels;
-    if (max) {
-      if (is_signed) max_pool(axes, reinterpret_cast<const std::int8_t*>(source), channels, begin, begin + line, reinterpret_cast<std::int8_t*>(sink));
-      else max_pool(axes, source, channels, begin, begin + line, sink);
-      return;
-    }
+    if (max) return max_pool(axes, source, channels, begin, begin + line, is_signed, sink);
     std::vector<float> means(static_cast<std::size_t>(line * channels));
-    if (is_signed) average_pool(axes, reinterpret_cast<const std::int8_t*>(source), channels, begin, begin + line, qx, include_pad, means.data());
-    else average_pool(axes, source, channels, begin, begin + line, qx, include_pad, means.data());
+    average_pool(axes, source, channels, begin, begin + line, is_signed, qx, include_pad, means.data());
     const float* from = means.data();
     const auto n = static_cast<std::size_t>(line * channels);
     if (dtype == DType::kU8) fast.quantize_u8(from, n, qy.scale, qy.zero_point, sink + begin * channels);

@@ -96,4 +96,86 @@ std::optional<LookupTable> tabulate(const Graph& graph, const Uses& uses, const 
   return table;
 }
 
+namespace {
+
+// Which values are functions of which codes.
+class TableFuser {
+ public:
+  explicit TableFuser(Graph& graph) : graph_(graph) {}
+
+  void join(Node& node) {
+    if (node.outputs.size() != 1 || node.outputs[0] == kNoValue) return;
+    std::vector<std::size_t> data;  // inputs that are codes; the others must be constants
+    if (node.op_type == "Lookup" && node.domain == "narrow") data = {0};
+    else if (node.domain != "com.microsoft") return;
+    else if (node.op_type == "QLinearSigmoid" || node.op_type == "QLinearLeakyRelu") data = {0};
+    else if (node.op_type == "QLinearMul" || node.op_type == "QLinearAdd") data = {0, 3};
+    if (data.empty()) return;
+    ValueId source = kNoValue;
+    std::vector<const Tensor*> inputs;
+    std::vector<Tensor> all(data.size());
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      const auto at = std::find(data.begin(), data.end(), i);
+      if (at == data.end()) {
+        if (node.inputs[i] != kNoValue && graph_.constant(node.inputs[i]) == nullptr) return;
+        inputs.push_back(graph_.constant(node.inputs[i]));
+        continue;
+      }
+      const ValueId id = node.inputs[i];
+      if (id == kNoValue || graph_.constant(id) != nullptr) return;
+      const auto function = functions_.find(id);
+      const ValueId own = function != functions_.end() ? function->second.source : id;
+      if (source != kNoValue && source != own) return;
+      source = own;
+      Tensor& codes = all[static_cast<std::size_t>(at - data.begin())];
+      if (function != functions_.end()) {
+        codes = function->second.codes;
+      } else {
+        const DType dtype = graph_.value(id).type.dtype;
+        if (dtype != DType::kU8 && dtype != DType::kS8) return;
+        Result<Tensor> made = Tensor::create(dtype, {256});
+        if (!made.ok()) return;
+        codes = *made;
+        for (int c = 0; c < 256; ++c) static_cast<std::uint8_t*>(codes.mutable_raw())[c] = static_cast<std::uint8_t>(c);
+      }
+      inputs.push_back(&codes);
+    }
+    Result<std::vector<Tensor>> out = operators::evaluate_node(node, inputs);
+    if (!out.ok() || out->empty() || (*out)[0].shape() != Shape{256} || bits_of((*out)[0].dtype()) != 8) return;
+    const LookupTable table{source, (*out)[0]};
+    const ValueId constant = graph_.add_constant(node.name + "_table", table.codes);
+    node.op_type = "Lookup";
+    node.domain = "narrow";
+    node.attributes.clear();
+    node.inputs = {source, constant};
+    functions_[node.outputs[0]] = table;
+  }
+
+ private:
+  Graph& graph_;
+  std::map<ValueId, LookupTable> functions_;
+};
+
+}  // namespace
+
+void fuse_tables(Graph& graph) {
+  TableFuser fuser(graph);
+  for (Node& node : graph.nodes) fuser.join(node);
+  graph::remove_dead(graph);
+  constexpr std::size_t kYScale = 6, kTable = 9;
+  const Uses uses(graph);
+  for (Node& lookup : graph.nodes) {
+    if (lookup.op_type != "Lookup" || lookup.domain != "narrow") continue;
+    const ValueId codes = lookup.input(0);
+    if (uses.producer[codes] < 0 || uses.is_output[codes] || uses.readers[codes].size() != 1) continue;
+    Node& conv = graph.nodes[static_cast<std::size_t>(uses.producer[codes])];
+    if (conv.op_type != "QConv" || conv.domain != "narrow" || conv.input(kYScale) == kNoValue || conv.input(kTable) != kNoValue) continue;
+    conv.inputs.resize(kTable + 1, kNoValue);
+    conv.inputs[kTable] = lookup.input(1);
+    conv.outputs = lookup.outputs;
+    lookup.inputs.clear();
+    lookup.outputs.clear();
+  }
+}
+
 }  // namespace narrow::passes

@@ -16,4 +16,9 @@ struct LookupTable {
 // dequantized 8-bit value and on constant scalars only. Computed by the operators themselves: exactly what they give.
 std::optional<LookupTable> tabulate(const graph::Graph& graph, const graph::Uses& uses, const graph::Node& quantize);
 
+// Joins integer operators that together depend on one value's codes (x * sigmoid(x), tables of tables) into one Lookup, and
+// hands a Lookup that alone reads a QConv to the convolution. Precondition: types are inferred. Nodes that are no longer
+// needed stay without outputs, or without readers.
+void fuse_tables(graph::Graph& graph);
+
 }  // namespace narrow::passes

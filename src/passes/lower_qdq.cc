@@ -387,6 +387,9 @@ Status lower_qdq(Graph& graph) {
   remove_emptied(graph);
   NARROW_RETURN_IF_ERROR(graph::sort_topologically(graph));
   graph::remove_dead(graph);
+  fuse_tables(graph);
+  remove_emptied(graph);
+  NARROW_RETURN_IF_ERROR(graph::sort_topologically(graph));
   NARROW_RETURN_IF_ERROR(assign_channels_last(graph));
   return graph::verify(graph, "the graph on integers");
 }

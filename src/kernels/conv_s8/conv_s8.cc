@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/codes/codes.h"
 #include "kernels/conv_s8/depthwise_s8.h"
 
 namespace narrow::kernels {
@@ -200,9 +201,8 @@ void ConvS8Weights::run(const ConvS8Shape& s, const std::uint8_t* x, bool x_sign
     char* out = static_cast<char*>(y) + (at / blocks * plane + begin) * filters_ * width;
     if (depthwise) {
       depthwise_s8().run({pixels, count, offsets, taps, s.channels, x_signed}, depthwise_.data(), epilogue, out);
-      return;
     }
-    for (std::int64_t g = 0; g < groups_; ++g) {
+    for (std::int64_t g = 0; g < groups_ && !depthwise; ++g) {
       for (std::int64_t r = 0; r < taps / run_taps_; ++r) runs[r] = offsets[r * run_taps_] + g * group_channels_;
       group_weights_[g].multiply({nullptr, 0, pixels, runs, x_signed, true}, count, strips * cut / cuts, strips * (cut + 1) / cuts, nullptr, epilogue,
                                  out + g * group_filters * width, filters_);
@@ -211,6 +211,15 @@ void ConvS8Weights::run(const ConvS8Shape& s, const std::uint8_t* x, bool x_sign
         epilogue.scale += padded_filters();
         epilogue.bias += padded_filters();
       }
+    }
+    if (output.table.empty()) return;
+    auto* codes = reinterpret_cast<std::uint8_t*>(out);
+    if (cuts == 1) return code_kernels().look_up(codes, static_cast<std::size_t>(count * filters_), output.table.data(), codes);
+    const PackedS8& packed = group_weights_[0].packed();
+    const std::int64_t first = packed.first_panel(strips * cut / cuts) * kPanelColumns;
+    const std::int64_t last = std::min(filters_, packed.first_panel(strips * (cut + 1) / cuts) * kPanelColumns);
+    for (std::int64_t i = 0; i < count; ++i) {
+      code_kernels().look_up(codes + i * filters_ + first, static_cast<std::size_t>(last - first), output.table.data(), codes + i * filters_ + first);
     }
   });
 }

@@ -41,6 +41,7 @@ class ConvS8Weights {
     std::vector<std::int32_t> offset;  // from offsets(), which lays out itself
     std::vector<float> scale, bias;    // unused for kS32
     std::int32_t zero_point = 0, low = 0, high = 255;
+    std::vector<std::uint8_t> table;   // what each code is replaced by, 256 or none
   };
   std::vector<std::int32_t> offsets(std::int32_t x_zero, bool x_signed, const std::int32_t* bias) const;
   std::vector<float> lay_out(std::span<const float> per_filter) const;

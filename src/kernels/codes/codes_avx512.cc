@@ -1,0 +1,54 @@
+#include <immintrin.h>
+
+#include "kernels/codes/codes.h"
+
+namespace narrow::kernels {
+namespace {
+
+// A table of 256 bytes is no faster in shuffles here than in the first-level cache.
+void look_up(const std::uint8_t* in, std::size_t n, const std::uint8_t* table, std::uint8_t* out) {
+#pragma GCC unroll 8
+  for (std::size_t i = 0; i < n; ++i) out[i] = table[in[i]];
+}
+
+template <bool kSigned>
+void maximum(const std::uint8_t* const* rows, std::size_t count, std::size_t n, std::uint8_t* out) {
+  std::size_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    __m512i largest = _mm512_loadu_si512(rows[0] + i);
+    for (std::size_t r = 1; r < count; ++r) {
+      const __m512i x = _mm512_loadu_si512(rows[r] + i);
+      largest = kSigned ? _mm512_max_epi8(largest, x) : _mm512_max_epu8(largest, x);
+    }
+    _mm512_storeu_si512(out + i, largest);
+  }
+  for (; i < n; ++i) {
+    std::uint8_t largest = rows[0][i];
+    for (std::size_t r = 1; r < count; ++r) {
+      const bool more = kSigned ? static_cast<std::int8_t>(rows[r][i]) > static_cast<std::int8_t>(largest) : rows[r][i] > largest;
+      if (more) largest = rows[r][i];
+    }
+    out[i] = largest;
+  }
+}
+
+void maximum_of(const std::uint8_t* const* rows, std::size_t count, std::size_t n, bool is_signed, std::uint8_t* out) {
+  if (is_signed) maximum<true>(rows, count, n, out);
+  else maximum<false>(rows, count, n, out);
+}
+
+void add(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* sums) {
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i));
+    const __m512i x = is_signed ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
+    _mm512_storeu_si512(sums + i, _mm512_add_epi32(_mm512_loadu_si512(sums + i), x));
+  }
+  for (; i < n; ++i) sums[i] += is_signed ? static_cast<std::int8_t>(in[i]) : in[i];
+}
+
+}  // namespace
+
+const CodeKernels kCodesAvx512 = {look_up, maximum_of, add};
+
+}  // namespace narrow::kernels
