@@ -1,4 +1,4 @@
-// Choosing between numbers: Where and Clip.
+// Choosing between numbers: Where, Clip, and narrow's ReplaceNan.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -143,7 +143,31 @@ Status run_clip(const Node& node, RunContext& context) {
   return known ? status : dtype_error(node, dtype);
 }
 
+// ---- ReplaceNan -----------------------------------------------------------------------------------------------------
+
+Status infer_replace_nan(InferContext& context) {
+  context.set_output(0, context.input(0));
+  return {};
+}
+
+// y = `value` where x is NaN, x elsewhere.
+Status run_replace_nan(const Node& node, RunContext& context) {
+  const Tensor& x = context.input(0);
+  if (x.dtype() != DType::kF32) return dtype_error(node, x.dtype());
+  NARROW_TRY(Tensor * y, context.output(0, DType::kF32, x.shape()));
+  const float value = node.get_float("value", 0);
+  const float* from = x.data<float>().data();
+  float* to = y->mutable_data<float>().data();
+  constexpr std::int64_t kPart = 1 << 14;
+  context.pool().parallel_for(static_cast<std::size_t>((x.size() + kPart - 1) / kPart), [&](std::size_t part, int) {
+    const std::int64_t begin = static_cast<std::int64_t>(part) * kPart, count = std::min(kPart, x.size() - begin);
+    kernels::unary_f32(kernels::UnaryF32::kReplaceNan)(from + begin, to + begin, static_cast<std::size_t>(count), &value);
+  });
+  return {};
+}
+
 const std::array kOperators = {
+    Operator{.name = "ReplaceNan", .domain = "narrow", .infer = infer_replace_nan, .run = run_replace_nan, .flags = kInPlace},
     Operator{.name = "Where", .since = 16, .min_inputs = 3, .max_inputs = 3, .infer = infer_where, .run = run_where,
              .quant = {.role = QuantRole::kFollow, .data_inputs = 0b110}},
     Operator{.name = "Clip", .since = 13, .max_inputs = 3, .infer = infer_clip, .run = run_clip,

@@ -44,11 +44,15 @@ using NameMap = std::unordered_map<std::string, std::string>;
 // convolutions gain nothing from it. Returns the number of nodes fused.
 Result<int> fuse_convolution(graph::Graph& graph, const NameSet& keep = {});
 
+// GELU and Where(IsNaN(x), c, x) become one node each; MatMulInteger with its Cast, scales and bias becomes com.microsoft's
+// MatMulIntegerToFloat. Returns the number of nodes fused.
+Result<int> fuse_patterns(graph::Graph& graph);
+
 // Lays the data of f32 convolutions, and of what lies between them, out channels-last. Returns, by name, which value
 // holds the same numbers as a value of the model in the other order (it may be the only one left that does).
 Result<NameMap> assign_layout(graph::Graph& graph);
 
-// All that makes a float graph run fast: BatchNormalization folded, fuse_convolution, assign_layout. Returns what
+// All that makes a float graph run fast: BatchNormalization folded, fuse_patterns, fuse_convolution, assign_layout. Returns what
 // assign_layout returns.
 Result<NameMap> optimize_for_running(graph::Graph& graph, const NameSet& keep = {});
 

@@ -134,15 +134,16 @@ TEST(ConvS8, ThreadsDoNotChangeTheCodes) {
 
 TEST(DepthwiseS8, EveryInstructionSetGivesTheSameBits) {
   std::mt19937 random(8);
-  constexpr std::int64_t kPixels = 3;
-  for (std::int64_t channels : {1, 15, 16, 17, 32, 50, 63, 64, 96, 150}) {
+  constexpr std::int64_t kPixels = 11;
+  for (std::int64_t channels : {1, 15, 16, 17, 32, 50, 63, 64, 80, 96, 150}) {
     for (std::int64_t taps : {1, 2, 3, 4, 9, 25}) {
       const std::int64_t padded = (channels + 15) / 16 * 16;
-      std::vector<std::uint8_t> codes(kPixels * taps * channels);
+      std::vector<std::uint8_t> codes((kPixels + 6) * taps * channels);
       for (auto& v : codes) v = static_cast<std::uint8_t>(random() % 3 == 0 ? 255 : random());
       std::vector<const std::uint8_t*> rows;
       std::vector<std::int64_t> offsets;
-      for (std::int64_t i = 0; i < kPixels; ++i) rows.push_back(codes.data() + (kPixels - 1 - i) * taps * channels);
+      // Some pixels side by side, as in a line, the others apart.
+      for (std::int64_t i = 0; i < kPixels; ++i) rows.push_back(codes.data() + (i < 6 ? i : (kPixels - 1 - i) * taps) * channels);
       for (std::int64_t t = 0; t < taps; ++t) offsets.push_back((t * 2 + 1) % taps * channels);
       std::vector<std::int8_t> w(channels * taps);
       for (auto& v : w) v = static_cast<std::int8_t>(random() % 3 == 0 ? -128 : random());

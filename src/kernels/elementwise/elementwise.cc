@@ -6,6 +6,7 @@ namespace {
 constexpr ElementwiseF32 kKernels[] = {
     {base::Isa::kScalar, unary_f32_reference, binary_f32_reference},
     {base::Isa::kAvx2, unary_f32_avx2, binary_f32_avx2},
+    {base::Isa::kAvx512, unary_f32_avx512, binary_f32_avx512},
 };
 
 const ElementwiseF32& best() {

@@ -95,6 +95,15 @@ struct Exp { static __m256 of(__m256 x, const float*) { return exp_ps(x); } };
 struct Sigmoid { static __m256 of(__m256 x, const float*) { return sigmoid_ps(x); } };
 struct Tanh { static __m256 of(__m256 x, const float*) { return tanh_ps(x); } };
 struct Erf { static __m256 of(__m256 x, const float*) { return erf_ps(x); } };
+struct Gelu {
+  static __m256 of(__m256 x, const float*) {
+    const __m256 gate = _mm256_fmadd_ps(splat(0.5f), erf_ps(_mm256_mul_ps(splat(0.70710678f), x)), splat(0.5f));
+    return _mm256_mul_ps(x, gate);
+  }
+};
+struct ReplaceNan {
+  static __m256 of(__m256 x, const float* p) { return _mm256_blendv_ps(x, splat(p[0]), _mm256_cmp_ps(x, x, _CMP_UNORD_Q)); }
+};
 struct Silu { static __m256 of(__m256 x, const float*) { return _mm256_mul_ps(x, sigmoid_ps(x)); } };
 struct LeakyRelu {
   static __m256 of(__m256 x, const float* p) {
@@ -182,6 +191,8 @@ UnaryF32Function unary_f32_avx2(UnaryF32 function) {
     case UnaryF32::kHardSigmoid: return each<HardSigmoid>;
     case UnaryF32::kHardSwish: return each<HardSwish>;
     case UnaryF32::kErf: return each<Erf>;
+    case UnaryF32::kGelu: return each<Gelu>;
+    case UnaryF32::kReplaceNan: return each<ReplaceNan>;
   }
   return nullptr;
 }

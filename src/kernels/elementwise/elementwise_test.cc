@@ -35,6 +35,7 @@ TEST(ElementwiseF32, TranscendentalsAreAccurateOverTheirRange) {
       {UnaryF32::kErf, [](double x) { return std::erf(x); }, -6, 6},
       {UnaryF32::kErf, [](double x) { return std::erf(x); }, 0.9, 0.95},
       {UnaryF32::kErf, [](double x) { return std::erf(x); }, 1e-30, 1e-3},
+      {UnaryF32::kGelu, [](double x) { return x * 0.5 * (1 + std::erf(x * std::sqrt(0.5))); }, -0.5, 10},
       {UnaryF32::kSilu, [](double x) { return x / (1 + std::exp(-x)); }, -80, 80},
   };
   constexpr int kCount = 200001;
@@ -65,6 +66,11 @@ TEST(ElementwiseF32, SpecialNumbers) {
     EXPECT_EQ(y[0], 1); EXPECT_EQ(y[1], -1); EXPECT_TRUE(std::isnan(y[2])); EXPECT_EQ(y[3], 0); EXPECT_TRUE(std::signbit(y[4])); EXPECT_EQ(y[6], -1);
     apply(UnaryF32::kErf);
     EXPECT_EQ(y[0], 1); EXPECT_EQ(y[1], -1); EXPECT_TRUE(std::isnan(y[2])); EXPECT_EQ(y[3], 0); EXPECT_TRUE(std::signbit(y[4])); EXPECT_EQ(y[6], -1);
+    apply(UnaryF32::kGelu);
+    EXPECT_EQ(y[0], inf); EXPECT_TRUE(std::isnan(y[2])); EXPECT_EQ(y[3], 0); EXPECT_EQ(y[5], 1000); EXPECT_EQ(y[6], 0);
+    const float two = 2;
+    kernel.unary(UnaryF32::kReplaceNan)(x.data(), y.data(), x.size(), &two);
+    EXPECT_EQ(y[0], inf); EXPECT_EQ(y[1], -inf); EXPECT_EQ(y[2], 2); EXPECT_EQ(y[8], -104);
     apply(UnaryF32::kRelu);
     EXPECT_EQ(y[0], inf); EXPECT_EQ(y[1], 0); EXPECT_TRUE(std::isnan(y[2]));
     const float bounds[] = {-2, 3};

@@ -34,6 +34,8 @@ float clip_to(float x, const float* p) { return clip(x, p[0], p[1]); }
 float hard_sigmoid(float x, const float* p) { return clip(p[0] * x + p[1], 0, 1); }
 float hard_swish(float x, const float* p) { return x * hard_sigmoid(x, p); }
 float error_function(float x, const float*) { return std::erf(x); }
+float gelu(float x, const float*) { return x * (0.5f + 0.5f * std::erf(0.70710678f * x)); }
+float replace_nan(float x, const float* p) { return x == x ? x : p[0]; }
 
 float add(float a, float b) { return a + b; }
 float subtract(float a, float b) { return a - b; }
@@ -59,6 +61,8 @@ UnaryF32Function unary_f32_reference(UnaryF32 function) {
     case UnaryF32::kHardSigmoid: return each<hard_sigmoid>;
     case UnaryF32::kHardSwish: return each<hard_swish>;
     case UnaryF32::kErf: return each<error_function>;
+    case UnaryF32::kGelu: return each<gelu>;
+    case UnaryF32::kReplaceNan: return each<replace_nan>;
   }
   return nullptr;
 }

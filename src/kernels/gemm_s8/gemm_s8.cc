@@ -22,18 +22,24 @@ PackedS8 pack_s8(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n
   const std::uint8_t flip = is_unsigned ? 0x80 : 0;
   const std::int64_t length = packed.run_length(), run_k4 = packed.run_k4();
   for (std::int64_t s = 0; s < packed.strips(); ++s) {
-    const std::int64_t first = packed.first_panel(s), step = (packed.first_panel(s + 1) - first) * kPanelColumns;
-    auto* strip = static_cast<std::int8_t*>(memory) + first * packed.k4() * kPanelColumns * 4;
-    for (std::int64_t column = first * kPanelColumns; column < std::min(n, first * kPanelColumns + step); ++column) {
-      std::uint32_t sum = 0;
-      for (std::int64_t run = 0, row = 0; run < runs; ++run) {
-        for (std::int64_t i = 0; i < length; ++i, ++row) {
-          const auto value = static_cast<std::int8_t>(source[row * row_stride + column * column_stride] ^ flip);
-          strip[((run * run_k4 + i / 4) * step + column - first * kPanelColumns) * 4 + i % 4] = value;
-          sum += static_cast<std::uint32_t>(static_cast<std::int32_t>(value));
+    const std::int64_t begin = packed.first_panel(s) * kPanelColumns, step = packed.first_panel(s + 1) * kPanelColumns - begin;
+    auto* strip = static_cast<std::uint8_t*>(memory) + begin * packed.k4() * 4;
+    const std::int64_t end = std::min(n, begin + step);
+    for (std::int64_t run = 0; run < runs; ++run) {
+      for (std::int64_t i = 0; i < length; i += 4) {
+        // Four rows of the strip: columns are walked, so that rows stored side by side are read so.
+        const std::int64_t rows = std::min<std::int64_t>(4, length - i);
+        const std::uint8_t* from = source + (run * length + i) * row_stride + begin * column_stride;
+        std::uint8_t* to = strip + (run * run_k4 + i / 4) * step * 4;
+        for (std::int64_t column = begin; column < end; ++column, from += column_stride, to += 4) {
+          std::int32_t sum = 0;
+          for (std::int64_t r = 0; r < rows; ++r) {
+            to[r] = from[r * row_stride] ^ flip;
+            sum += static_cast<std::int8_t>(to[r]);
+          }
+          packed.column_sums[column] = static_cast<std::int32_t>(static_cast<std::uint32_t>(packed.column_sums[column]) + static_cast<std::uint32_t>(sum));
         }
       }
-      packed.column_sums[column] = static_cast<std::int32_t>(sum);
     }
   }
   return packed;

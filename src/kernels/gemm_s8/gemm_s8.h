@@ -51,7 +51,7 @@ struct LeftS8 {
 
 enum class GemmOutput : std::uint8_t { kS32, kF32, kU8, kS8 };
 
-// acc = sum + offset[n];  v = fma(f32(acc), scale[n], bias[n]).  kS32 stores acc, kF32 stores v, the codes store
+// acc = sum + offset[n] + row[m] * column[n], the product only where `row` is given;  v = fma(f32(acc), scale[n], bias[n]).  kS32 stores acc, kF32 stores v, the codes store
 // clamp(round_half_even(v) + zero_point, low, high). All arrays are padded to whole panels.
 struct GemmEpilogue {
   GemmOutput output = GemmOutput::kS32;
@@ -59,6 +59,8 @@ struct GemmEpilogue {
   const float* scale = nullptr;
   const float* bias = nullptr;
   std::int32_t zero_point = 0, low = 0, high = 255;
+  const std::int32_t* row = nullptr;
+  const std::int32_t* column = nullptr;
 };
 
 // c[m, n] of the strips [first, last): rows of `c` are `ldc` elements apart; column 0 of `c` is column 0 of b.
@@ -73,7 +75,8 @@ void gemm_s8_reference(const LeftS8&, std::int64_t, const PackedS8&, std::int64_
 void gemm_s8_avx2(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
 void gemm_s8_avx512vnni(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
 
-// The same epilogue over a row of sums made elsewhere (depthwise convolution): n sums, offsets and so on from column 0.
+// The same epilogue over a row of sums made elsewhere (depthwise convolution): n sums, offsets and so on from column 0;
+// `row` is not looked at.
 void apply_epilogue(const std::int32_t* sums, std::int64_t n, const GemmEpilogue& epilogue, void* c);
 
 }  // namespace narrow::kernels

@@ -78,7 +78,12 @@ void tile(const LeftS8& a, std::int64_t first_row, const PackedS8& b, const std:
       if (left <= 0) break;
       // hadd leaves columns 0 1 4 5 2 3 6 7 in lanes of 64 bits; the permutation puts them in order.
       const __m256i pairs = _mm256_hadd_epi32(acc[i][half * 2], acc[i][half * 2 + 1]);
-      store(_mm256_permute4x64_epi64(pairs, 0xD8), e, column + half * 8, left, c, i * ldc + column + half * 8);
+      __m256i sums = _mm256_permute4x64_epi64(pairs, 0xD8);
+      if (e.row != nullptr) {
+        const __m256i factors = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(e.column + column + half * 8));
+        sums = _mm256_add_epi32(sums, _mm256_mullo_epi32(factors, _mm256_set1_epi32(e.row[first_row + i])));
+      }
+      store(sums, e, column + half * 8, left, c, i * ldc + column + half * 8);
     }
   }
 }

@@ -107,6 +107,11 @@ void tile(const LeftS8& a, std::int64_t first_row, const PackedS8& b, const std:
     const __m512i offset = _mm512_loadu_si512(e.offset + column + j * 16);
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) acc[i][j] = offset;
+    if (e.row != nullptr) {
+      const __m512i factors = _mm512_loadu_si512(e.column + column + j * 16);
+#pragma GCC unroll 16
+      for (int i = 0; i < kM; ++i) acc[i][j] = _mm512_add_epi32(offset, _mm512_mullo_epi32(factors, _mm512_set1_epi32(e.row[first_row + i])));
+    }
   }
   const __m512i flip = _mm512_set1_epi32(static_cast<int>(0x80808080u));
   const std::int64_t length = b.run_length(), rest = length % 4;

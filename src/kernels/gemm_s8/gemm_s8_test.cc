@@ -156,6 +156,24 @@ TEST(GemmS8, RowsAndRunsMayLieAnywhere) {
   }
 }
 
+TEST(GemmS8, RowsMayBringATermOfTheirOwn) {
+  const Problem p(15, 70, 12, 21);
+  const PackedS8 b = pack_s8(p.b.data(), false, p.k, p.n, p.n, 1);
+  std::vector<std::int32_t> row(p.m), column(p.offset.size());
+  for (std::int64_t i = 0; i < p.m; ++i) row[i] = static_cast<std::int32_t>(i * 37 - 200);
+  for (std::size_t j = 0; j < column.size(); ++j) column[j] = static_cast<std::int32_t>(j) - 30;
+  for (Isa isa : isas()) {
+    std::vector<std::int32_t> c(p.m * p.n);
+    GemmEpilogue e = epilogue_of(p, GemmOutput::kS32);
+    e.row = row.data();
+    e.column = column.data();
+    gemm_s8(isa)(rows_of(p, false), p.m, b, 0, b.strips(), e, c.data(), p.n);
+    for (std::int64_t i = 0; i < p.m; ++i) {
+      for (std::int64_t j = 0; j < p.n; ++j) ASSERT_EQ(c[i * p.n + j], p.exact(i, j, false) + row[i] * column[j]) << base::to_string(isa);
+    }
+  }
+}
+
 TEST(GemmS8, ExtremeSumsSaturate) {
   Problem p(3, 20, 4, 9);
   const float scales[] = {1e30f, -1e30f, 1e6f, -1e6f, 0, NAN};

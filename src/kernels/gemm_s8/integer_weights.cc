@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace narrow::kernels {
 namespace {
 
@@ -11,6 +15,23 @@ std::int32_t wrap_add(std::int32_t a, std::int32_t b) {
 }
 std::int32_t wrap_mul(std::int32_t a, std::int32_t b) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) * static_cast<std::uint32_t>(b));
+}
+
+// The sum of n codes as they enter the products.
+std::uint32_t sum_of(const std::uint8_t* x, std::int64_t n, bool flip) {
+  std::uint32_t sum = 0;
+  std::int64_t i = 0;
+#if defined(__SSE2__)
+  const __m128i mask = _mm_set1_epi8(flip ? static_cast<char>(0x80) : 0);
+  __m128i sums = _mm_setzero_si128();
+  for (; i + 16 <= n; i += 16) {
+    const __m128i codes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i)), mask);
+    sums = _mm_add_epi64(sums, _mm_sad_epu8(codes, _mm_setzero_si128()));
+  }
+  sum = static_cast<std::uint32_t>(_mm_cvtsi128_si64(sums) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(sums, sums)));
+#endif
+  for (; i < n; ++i) sum += flip ? x[i] ^ 0x80 : x[i];
+  return sum;
 }
 
 }  // namespace
@@ -45,31 +66,38 @@ void IntegerWeights::multiply(const LeftS8& a, std::int64_t m, std::int64_t firs
     gemm(a, m, packed_, first, last, epilogue, c, ldc);
     return;
   }
-  // What depends on row and column together goes into the offsets of one row at a time.
+  // Zero points of the weights: the sum of a row times what they are, the same for every strip.
+  std::vector<std::int32_t> row_sums, factors;
+  GemmEpilogue shifted = epilogue;
+  if (!zero_.empty()) {
+    for (std::int64_t i = 0; i < m; ++i) {
+      std::uint32_t sum = 0;
+      for (std::int64_t run = 0; run < packed_.runs; ++run) sum += sum_of(a.row(i) + (a.offsets == nullptr ? 0 : a.offsets[run]), packed_.run_length(), a.flip);
+      row_sums.push_back(static_cast<std::int32_t>(sum));
+    }
+    for (std::int32_t z : zero_) factors.push_back(-z);
+    shifted.row = row_sums.data();
+    shifted.column = factors.data();
+  }
+  if (row_shift == nullptr) {
+    gemm(a, m, packed_, first, last, shifted, c, ldc);
+    return;
+  }
+  // Zero points of the rows go into the offsets of one row at a time.
   const std::int64_t width = epilogue.output == GemmOutput::kS32 || epilogue.output == GemmOutput::kF32 ? 4 : 1;
   const std::int64_t begin = packed_.first_panel(first) * kPanelColumns, end = packed_.first_panel(last) * kPanelColumns;
   std::vector<std::int32_t> offset(static_cast<std::size_t>(packed_.padded_n()));
-  GemmEpilogue shifted = epilogue;
   shifted.offset = offset.data();
   for (std::int64_t i = 0; i < m; ++i) {
     LeftS8 one = a;
     one.base = a.row(i);
     one.rows = nullptr;
-    std::int32_t row_sum = 0;
-    for (std::int64_t run = 0; !zero_.empty() && run < packed_.runs; ++run) {
-      const std::uint8_t* from = one.base + (a.offsets == nullptr ? 0 : a.offsets[run]);
-      for (std::int64_t k = 0; k < packed_.run_length(); ++k) row_sum += a.flip ? from[k] ^ 0x80 : from[k];
-    }
-    const std::int32_t shift = row_shift == nullptr ? 0 : row_shift[i];
     for (std::int64_t j = begin; j < end; ++j) {
-      std::int32_t value = epilogue.offset[j];
       std::int32_t centred = packed_.column_sums[j];
-      if (!zero_.empty()) {
-        value = wrap_add(value, wrap_mul(-zero_[j], row_sum));
-        centred = wrap_add(centred, wrap_mul(-zero_[j], static_cast<std::int32_t>(packed_.k)));
-      }
-      offset[j] = wrap_add(value, wrap_mul(-shift, centred));
+      if (!zero_.empty()) centred = wrap_add(centred, wrap_mul(-zero_[j], static_cast<std::int32_t>(packed_.k)));
+      offset[j] = wrap_add(epilogue.offset[j], wrap_mul(-row_shift[i], centred));
     }
+    if (!zero_.empty()) shifted.row = row_sums.data() + i;
     gemm(one, 1, packed_, first, last, shifted, static_cast<char*>(c) + i * ldc * width, ldc);
   }
 }

@@ -46,6 +46,9 @@ void gemm_s8_reference(const LeftS8& a, std::int64_t m, const PackedS8& b, std::
           for (std::int64_t j = 0; j < columns; ++j) sums[j] += static_cast<std::uint32_t>(x * quad[j * 4]);
         }
       }
+      for (std::int64_t j = 0; epilogue.row != nullptr && j < columns; ++j) {
+        sums[j] += static_cast<std::uint32_t>(epilogue.row[i]) * static_cast<std::uint32_t>(epilogue.column[column + j]);
+      }
       std::int32_t signed_sums[kMaxStripPanels * kPanelColumns];
       std::copy(std::begin(sums), std::end(sums), signed_sums);
       apply_epilogue(signed_sums, columns, shifted, static_cast<char*>(c) + (i * ldc + column) * width);
