@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <new>
+#include <thread>
 #include <vector>
 
 namespace narrow::base {
@@ -44,6 +48,40 @@ TEST(ThreadPool, NestedCallsRunOnTheSameWorker) {
     });
   });
   EXPECT_EQ(total, 40);
+}
+
+TEST(ThreadPool, WorkersThatSleptJoinAgain) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 5; ++round) {
+    std::atomic<int> others{0}, total{0};
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    pool.parallel_for(200, [&](std::size_t, int worker) {
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      others += worker != 0;
+      ++total;
+    });
+    EXPECT_EQ(total, 200);
+    EXPECT_GT(others, 0);
+  }
+}
+
+TEST(ThreadPool, ThrowsWhatABodyThrows) {
+  ThreadPool pool(3);
+  for (std::size_t bad : {0u, 7u, 63u}) {
+    EXPECT_THROW(pool.parallel_for(64, [&](std::size_t i, int) { if (i == bad) throw std::bad_alloc(); }), std::bad_alloc);
+    std::atomic<int> total{0};
+    pool.parallel_for(64, [&](std::size_t, int) { ++total; });
+    EXPECT_EQ(total, 64);
+  }
+}
+
+TEST(ThreadPool, ScratchBelongsToAWorker) {
+  ThreadPool pool(3);
+  std::uint8_t* first = pool.scratch(1, 100);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(first) % 64, 0u);
+  EXPECT_EQ(pool.scratch(1, 4000), first) << "memory that is large enough is kept";
+  EXPECT_NE(pool.scratch(2, 100), first);
+  std::fill_n(pool.scratch(1, 1 << 20), 1 << 20, std::uint8_t{7});
 }
 
 TEST(ThreadPool, ManyShortCalls) {

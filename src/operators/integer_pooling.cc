@@ -239,7 +239,13 @@ Status run_border(const Node& node, RunContext& context) {
         if (dtype == DType::kU8) fast.quantize_u8(from, static_cast<std::size_t>(count), q.scale, q.zero_point, staged.data() + c * count);
         else fast.quantize_s8(from, static_cast<std::size_t>(count), q.scale, q.zero_point, reinterpret_cast<std::int8_t*>(staged.data()) + c * count);
       }
-      kernels::transpose(staged.data(), channels, count, static_cast<std::uint8_t*>(y->mutable_raw()) + n * image + begin * channels);
+      auto* turned = static_cast<std::uint8_t*>(y->mutable_raw()) + n * image + begin * channels;
+      if (channels == 3) {
+        const std::uint8_t* planes[] = {staged.data(), staged.data() + count, staged.data() + 2 * count};
+        kernels::code_kernels().interleave3(planes, static_cast<std::size_t>(count), turned);
+      } else {
+        kernels::transpose(staged.data(), channels, count, turned);
+      }
       return;
     }
     const auto* codes = static_cast<const std::uint8_t*>(x.raw()) + n * image;

@@ -179,6 +179,30 @@ TEST(LowerQdq, FunctionsBecomeTables) {
   EXPECT_EQ(count(lowered, "Sigmoid") + count(lowered, "Erf") + count(lowered, "Mul"), 0);
 }
 
+TEST(LowerQdq, ActivationsAreTablesOfTheirConvolution) {
+  // x * sigmoid(x) with the sigmoid in 8 bits of its own, behind a convolution and behind a depthwise one.
+  Builder b;
+  const ValueId x = b.qdq(b.input({1, 20, 6, 7}), 0.02f, 120);
+  const auto silu = [&](ValueId convolved) {
+    const ValueId y = b.qdq(convolved, 0.05f, 110);
+    return b.qdq(b.node("Mul", {y, b.qdq(b.node("Sigmoid", {y}), 1.0f / 255, 0)}), 0.03f, 12);
+  };
+  const ValueId first = silu(b.conv(x, 0.02f, {24, 20, 3, 3}, 40, {{"pads", Ints{1, 1, 1, 1}}}));
+  b.graph.outputs = {silu(b.conv(first, 0.03f, {24, 1, 3, 3}, 41, {{"pads", Ints{1, 1, 1, 1}}, {"group", std::int64_t{24}}}))};
+  const Graph lowered = expect_same(b.graph, {random_tensor({1, 20, 6, 7}, 9, -2, 2)}, 0.031);
+  EXPECT_EQ(count(lowered, "QConv"), 2);
+  EXPECT_EQ(count(lowered, "Lookup") + count(lowered, "QLinearMul"), 0);
+}
+
+TEST(LowerQdq, ATableThatOthersBypassStaysANode) {
+  Builder b;
+  const ValueId x = b.qdq(b.input({1, 8, 4, 4}), 0.02f, 120);
+  const ValueId y = b.qdq(b.conv(x, 0.02f, {16, 8, 1, 1}, 42), 0.05f, 110);
+  b.graph.outputs = {b.qdq(b.node("Sigmoid", {y}), 1.0f / 255, 0), y};
+  const Graph lowered = expect_same(b.graph, {random_tensor({1, 8, 4, 4}, 10, -2, 2)}, 0.051);
+  EXPECT_EQ(count(lowered, "Lookup"), 1);
+}
+
 TEST(LowerQdq, ReshapeMovesCodes) {
   Builder b;
   const ValueId x = b.qdq(b.input({2, 3, 4, 4}), 0.05f, 128);

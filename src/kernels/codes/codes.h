@@ -1,4 +1,4 @@
-// The inner loops of what works on 8-bit codes without a product: tables, pooling. All instruction sets give the same bits.
+// The inner loops of what works on 8-bit codes without a product: tables, pooling, channels. All instruction sets give the same bits.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +13,8 @@ struct CodeKernels {
   void (*look_up)(const std::uint8_t* in, std::size_t n, const std::uint8_t* table, std::uint8_t* out);
   // out[i] = the largest of rows[r][i], count >= 1; with is_signed the codes are s8.
   void (*maximum)(const std::uint8_t* const* rows, std::size_t count, std::size_t n, bool is_signed, std::uint8_t* out);
+  // out[3 * i + p] = planes[p][i]: three channels of an image brought together.
+  void (*interleave3)(const std::uint8_t* const* planes, std::size_t n, std::uint8_t* out);
   // sums[i] += in[i]
   void (*add)(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* sums);
 };

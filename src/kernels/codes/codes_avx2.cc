@@ -37,6 +37,31 @@ void maximum_of(const std::uint8_t* const* rows, std::size_t count, std::size_t 
   else maximum<false>(rows, count, n, out);
 }
 
+// 16 pixels at a time: each plane's bytes spread to every third place, the gaps filled by the other planes.
+void interleave3(const std::uint8_t* const* planes, std::size_t n, std::uint8_t* out) {
+  alignas(16) std::int8_t from[3][3][16];  // [part of the output][plane]
+  for (int part = 0; part < 3; ++part) {
+    for (int j = 0; j < 16; ++j) {
+      const int at = part * 16 + j;
+      for (int p = 0; p < 3; ++p) from[part][p][j] = static_cast<std::int8_t>(at % 3 == p ? at / 3 : -1);
+    }
+  }
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int part = 0; part < 3; ++part) {
+      __m128i made = _mm_setzero_si128();
+      for (int p = 0; p < 3; ++p) {
+        const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(planes[p] + i));
+        made = _mm_or_si128(made, _mm_shuffle_epi8(x, _mm_load_si128(reinterpret_cast<const __m128i*>(from[part][p]))));
+      }
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 3 * i + part * 16), made);
+    }
+  }
+  for (; i < n; ++i) {
+    for (std::size_t p = 0; p < 3; ++p) out[3 * i + p] = planes[p][i];
+  }
+}
+
 void add(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* sums) {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -49,6 +74,6 @@ void add(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* su
 
 }  // namespace
 
-const CodeKernels kCodesAvx2 = {look_up, maximum_of, add};
+const CodeKernels kCodesAvx2 = {look_up, maximum_of, interleave3, add};
 
 }  // namespace narrow::kernels

@@ -36,7 +36,7 @@ TEST_P(Codes, LooksUp) {
   }
 }
 
-TEST_P(Codes, TakesTheLargestAndAdds) {
+TEST_P(Codes, TakesTheLargestInterleavesAndAdds) {
   for (std::size_t n : {1, 7, 8, 16, 31, 64, 130}) {
     for (bool is_signed : {false, true}) {
       const std::vector<std::uint8_t> a = bytes(n), b = bytes(n), c = bytes(n);
@@ -52,6 +52,11 @@ TEST_P(Codes, TakesTheLargestAndAdds) {
         }
         EXPECT_EQ(out[n], 7) << "wrote past the end";
       }
+      const std::uint8_t* planes[] = {a.data(), b.data(), c.data()};
+      std::vector<std::uint8_t> pixels(3 * n + 1, 7);
+      code_kernels(GetParam()).interleave3(planes, n, pixels.data());
+      for (std::size_t i = 0; i < 3 * n; ++i) ASSERT_EQ(pixels[i], planes[i % 3][i / 3]);
+      EXPECT_EQ(pixels[3 * n], 7) << "wrote past the end";
       std::vector<std::int32_t> sums(n + 1, 1000);
       code_kernels(GetParam()).add(a.data(), n, is_signed, sums.data());
       for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(sums[i], 1000 + value(a[i]));

@@ -18,12 +18,18 @@ void maximum(const std::uint8_t* const* rows, std::size_t count, std::size_t n, 
   }
 }
 
+void interleave3(const std::uint8_t* const* planes, std::size_t n, std::uint8_t* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t p = 0; p < 3; ++p) out[3 * i + p] = planes[p][i];
+  }
+}
+
 void add(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* sums) {
   for (std::size_t i = 0; i < n; ++i) sums[i] += is_signed ? static_cast<std::int8_t>(in[i]) : in[i];
 }
 
 }  // namespace
 
-const CodeKernels kCodesReference = {look_up, maximum, add};
+const CodeKernels kCodesReference = {look_up, maximum, interleave3, add};
 
 }  // namespace narrow::kernels

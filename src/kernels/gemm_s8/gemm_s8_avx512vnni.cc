@@ -28,14 +28,11 @@ inline std::int32_t load_rest(const std::uint8_t* p, std::int64_t count) {
   return quad;
 }
 
-// Four vectors of 16 finished sums: 64 codes in order, a quarter each. Codes beyond s16 saturate before they are clamped;
-// what exceeds s32 is cut off first, and what lies below it (NaN too) becomes the smallest s32.
-inline __m512i to_codes(const __m512* v, const GemmEpilogue& e) {
-  const __m512 limit = _mm512_set1_ps(30000.0f);
-  const auto round = [&](int i) __attribute__((always_inline)) { return _mm512_cvtps_epi32(_mm512_min_ps(limit, v[i])); };
+// Four vectors of 16 rounded values: 64 codes in order, a quarter each. Values beyond s16 saturate before they are clamped.
+inline __m512i to_codes(__m512i v0, __m512i v1, __m512i v2, __m512i v3, const GemmEpilogue& e) {
   const __m512i zero_point = _mm512_set1_epi16(static_cast<short>(e.zero_point));
-  const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(round(0), round(1)), zero_point);
-  const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(round(2), round(3)), zero_point);
+  const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(v0, v1), zero_point);
+  const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(v2, v3), zero_point);
   const __m512i low = _mm512_set1_epi8(static_cast<char>(e.low)), high = _mm512_set1_epi8(static_cast<char>(e.high));
   __m512i codes;
   if (e.output == GemmOutput::kU8) codes = _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(first, second), low), high);
@@ -67,17 +64,23 @@ inline void store(__m512i (&acc)[kM][kV], const GemmEpilogue& e, std::int64_t co
     }
     return;
   }
+  // Rounded in place, a column's scale and bias loaded once. What exceeds s32 is cut off first; what lies below it (NaN
+  // too) becomes the smallest s32.
+  const __m512 limit = _mm512_set1_ps(30000.0f);
+#pragma GCC unroll 4
+  for (int j = 0; j < kV; ++j) {
+    const __m512 scale = _mm512_loadu_ps(e.scale + column + j * 16), bias = _mm512_loadu_ps(e.bias + column + j * 16);
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) acc[i][j] = _mm512_cvtps_epi32(_mm512_min_ps(limit, _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][j]), scale, bias)));
+  }
   auto* out = static_cast<std::uint8_t*>(c) + column;
   constexpr int kTogether = kV == 1 ? 4 : kV == 2 ? 2 : 1;  // rows whose codes fill one register
 #pragma GCC unroll 16
   for (int i = 0; i < kM; i += kTogether) {
-    __m512 v[4];
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) {
-      const int row = i + q / kV, j = q % kV;
-      v[q] = (kV == 3 && q == 3) || row >= kM ? _mm512_setzero_ps() : scaled(acc[row < kM ? row : 0][j], e, column + j * 16);
-    }
-    const __m512i codes = to_codes(v, e);
+    const auto vector = [&](int q) __attribute__((always_inline)) {  // of row i + q / kV; zeros where there is none
+      return (kV == 3 && q == 3) || i + q / kV >= kM ? _mm512_setzero_si512() : acc[i + q / kV < kM ? i + q / kV : 0][q % kV];
+    };
+    const __m512i codes = to_codes(vector(0), vector(1), vector(2), vector(3), e);
     if (kV >= 3) {
       if (left >= 64) _mm512_storeu_si512(out + i * ldc, codes);
       else _mm512_mask_storeu_epi8(out + i * ldc, left >= 64 ? ~__mmask64{0} : (__mmask64{1} << left) - 1, codes);
