@@ -126,7 +126,16 @@ Status run_binary(const Node& node, RunContext& context) {
   // Flat inputs are one long row.
   const std::int64_t row = flat ? y->size() : shape.empty() ? 1 : shape.back();
   const Walker wa(a.shape(), shape), wb(b.shape(), shape);
+  const auto fast_sum = flat && !multiply ? kernels::code_kernels().sum : nullptr;
   const auto run = [&](std::int64_t begin, std::int64_t end) {
+    if (fast_sum != nullptr) {
+      const auto operand = [&](const Tensor& t, const TensorQuant& q) {
+        return kernels::SumOperand{static_cast<const std::uint8_t*>(t.raw()) + begin, t.dtype() == DType::kS8, q.scale, q.zero_point};
+      };
+      fast_sum(operand(a, qa), operand(b, qb), static_cast<std::size_t>(end - begin), {dtype == DType::kS8, qy.scale, qy.zero_point, low, high},
+               static_cast<std::uint8_t*>(y->mutable_raw()) + begin);
+      return;
+    }
     float fa[kBlock], fb[kBlock];
     for (std::int64_t i = begin; i < end;) {
       const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>({kBlock, end - i, row - i % row}));

@@ -144,6 +144,8 @@ struct MatMulPlan {
   }
 };
 
+constexpr double kLeastForThreads = 1 << 20;  // multiplications of one matrix
+
 class MatMulKernel final : public Kernel {
  public:
   MatMulKernel(const Node& node, int threads) : node_(node), threads_(threads) {}
@@ -165,12 +167,24 @@ class MatMulKernel final : public Kernel {
     NARROW_TRY(FloatOutput y, FloatOutput::create(context, 0, a.dtype(), plan.output));
     NARROW_TRY(const FloatInput left, FloatInput::open(a, "input A"));
     NARROW_TRY(const FloatInput right, FloatInput::open(b, "input B"));
-    for (std::size_t i = 0; i < plan.a_index.size(); ++i) {
-      NARROW_RETURN_IF_ERROR(kernels::gemm_f32(false, false, plan.m, plan.n, plan.k, 1.0f,
-                                               left.data() + plan.a_index[i] * plan.m * plan.k, plan.k,
-                                               right.data() + plan.b_index[i] * plan.k * plan.n, plan.n, 0.0f,
-                                               y.data() + static_cast<std::int64_t>(i) * plan.m * plan.n, plan.n, threads_));
-    }
+    // Whole matrices to a thread, or parts of their longer side: oneDNN's own threads would spin beside the pool's.
+    const auto matrices = static_cast<std::int64_t>(plan.a_index.size()), threads = static_cast<std::int64_t>(threads_);
+    const bool by_columns = plan.n > plan.m;
+    const std::int64_t side = by_columns ? plan.n : plan.m;
+    const bool worth = static_cast<double>(plan.m) * static_cast<double>(plan.n) * static_cast<double>(plan.k) >= kLeastForThreads;
+    const std::int64_t parts = matrices >= threads || !worth ? 1 : std::clamp<std::int64_t>((side + 15) / 16, 1, threads);
+    std::vector<Status> done(static_cast<std::size_t>(matrices * parts));
+    context.pool().parallel_for(done.size(), [&](std::size_t task, int) {
+      const std::size_t i = task / static_cast<std::size_t>(parts);
+      const std::int64_t part = static_cast<std::int64_t>(task) % parts;
+      const std::int64_t begin = (side + 15) / 16 * part / parts * 16, end = std::min(side, (side + 15) / 16 * (part + 1) / parts * 16);
+      const std::int64_t row = by_columns ? 0 : begin, column = by_columns ? begin : 0;
+      done[task] = kernels::gemm_f32(false, false, by_columns ? plan.m : end - begin, by_columns ? end - begin : plan.n, plan.k, 1.0f,
+                                     left.data() + (plan.a_index[i] * plan.m + row) * plan.k, plan.k,
+                                     right.data() + plan.b_index[i] * plan.k * plan.n + column, plan.n, 0.0f,
+                                     y.data() + (static_cast<std::int64_t>(i) * plan.m + row) * plan.n + column, plan.n, 1);
+    });
+    for (Status& status : done) NARROW_RETURN_IF_ERROR(std::move(status));
     y.store();
     return {};
   }

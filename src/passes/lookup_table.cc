@@ -122,7 +122,16 @@ class TableFuser {
         continue;
       }
       const ValueId id = node.inputs[i];
-      if (id == kNoValue || graph_.constant(id) != nullptr) return;
+      if (id == kNoValue) return;
+      if (const Tensor* constant = graph_.constant(id)) {  // a number stands beside each code
+        if (constant->size() != 1 || bits_of(constant->dtype()) != 8) return;
+        Result<Tensor> made = Tensor::create(constant->dtype(), {256});
+        if (!made.ok()) return;
+        Tensor& repeated = all[static_cast<std::size_t>(at - data.begin())] = *made;
+        std::fill_n(static_cast<std::uint8_t*>(repeated.mutable_raw()), 256, static_cast<const std::uint8_t*>(constant->raw())[0]);
+        inputs.push_back(&repeated);
+        continue;
+      }
       const auto function = functions_.find(id);
       const ValueId own = function != functions_.end() ? function->second.source : id;
       if (source != kNoValue && source != own) return;
@@ -140,6 +149,7 @@ class TableFuser {
       }
       inputs.push_back(&codes);
     }
+    if (source == kNoValue) return;
     Result<std::vector<Tensor>> out = operators::evaluate_node(node, inputs);
     if (!out.ok() || out->empty() || (*out)[0].shape() != Shape{256} || bits_of((*out)[0].dtype()) != 8) return;
     const LookupTable table{source, (*out)[0]};

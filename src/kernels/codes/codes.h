@@ -8,6 +8,20 @@
 
 namespace narrow::kernels {
 
+struct SumOperand {
+  const std::uint8_t* codes = nullptr;
+  bool is_signed = false;
+  float scale = 1;
+  std::int32_t zero_point = 0;
+};
+// low and high bound the real numbers.
+struct SumResult {
+  bool is_signed = false;
+  float scale = 1;
+  std::int32_t zero_point = 0;
+  float low = 0, high = 0;
+};
+
 struct CodeKernels {
   // out[i] = table[in[i]]; in and out may be the same.
   void (*look_up)(const std::uint8_t* in, std::size_t n, const std::uint8_t* table, std::uint8_t* out);
@@ -15,6 +29,8 @@ struct CodeKernels {
   void (*maximum)(const std::uint8_t* const* rows, std::size_t count, std::size_t n, bool is_signed, std::uint8_t* out);
   // out[3 * i + p] = planes[p][i]: three channels of an image brought together.
   void (*interleave3)(const std::uint8_t* const* planes, std::size_t n, std::uint8_t* out);
+  // Codes of the sum: what dequantize, add, clamp, quantize in f32 give. Null where that way is no slower.
+  void (*sum)(const SumOperand& a, const SumOperand& b, std::size_t n, const SumResult& y, std::uint8_t* out);
   // sums[i] += in[i]
   void (*add)(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* sums);
 };

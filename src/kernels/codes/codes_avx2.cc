@@ -74,6 +74,6 @@ void add(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* su
 
 }  // namespace
 
-const CodeKernels kCodesAvx2 = {look_up, maximum_of, interleave3, add};
+const CodeKernels kCodesAvx2 = {look_up, maximum_of, interleave3, nullptr, add};
 
 }  // namespace narrow::kernels

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -61,6 +64,31 @@ TEST_P(Codes, TakesTheLargestInterleavesAndAdds) {
       code_kernels(GetParam()).add(a.data(), n, is_signed, sums.data());
       for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(sums[i], 1000 + value(a[i]));
       EXPECT_EQ(sums[n], 1000) << "wrote past the end";
+    }
+  }
+}
+
+TEST_P(Codes, SumsAsFloatArithmeticDoes) {
+  const auto sum = code_kernels(GetParam()).sum;
+  if (sum == nullptr) GTEST_SKIP() << "the general way is taken";
+  const float inf = std::numeric_limits<float>::infinity();
+  for (std::size_t n : {1, 16, 63, 64, 200, 5000}) {
+    for (int kind = 0; kind < 8; ++kind) {
+      const std::vector<std::uint8_t> a = bytes(n), b = bytes(n);
+      const SumOperand x = {a.data(), kind % 2 == 1, 0.0173f, kind % 2 == 1 ? -3 : 121}, z = {b.data(), kind / 2 % 2 == 1, 0.0311f, kind / 2 % 2 == 1 ? 7 : 90};
+      const SumResult y = {kind / 4 == 1, 0.0271f, kind / 4 == 1 ? -10 : 77, kind % 3 == 0 ? 0.0f : -inf, kind % 3 == 1 ? 2.5f : inf};
+      std::vector<std::uint8_t> out(n + 1, 7);
+      sum(x, z, n, y, out.data());
+      const auto real = [](const SumOperand& o, std::size_t i) {
+        const volatile float product = static_cast<float>((o.is_signed ? static_cast<std::int8_t>(o.codes[i]) : o.codes[i]) - o.zero_point) * o.scale;
+        return product;
+      };
+      for (std::size_t i = 0; i < n; ++i) {
+        const float total = std::min(std::max(real(x, i) + real(z, i), y.low), y.high);
+        const float want = std::clamp<float>(std::nearbyint(total / y.scale) + static_cast<float>(y.zero_point), y.is_signed ? -128 : 0, y.is_signed ? 127 : 255);
+        ASSERT_EQ(y.is_signed ? static_cast<std::int8_t>(out[i]) : out[i], want) << i;
+      }
+      EXPECT_EQ(out[n], 7) << "wrote past the end";
     }
   }
 }

@@ -30,6 +30,6 @@ void add(const std::uint8_t* in, std::size_t n, bool is_signed, std::int32_t* su
 
 }  // namespace
 
-const CodeKernels kCodesReference = {look_up, maximum, interleave3, add};
+const CodeKernels kCodesReference = {look_up, maximum, interleave3, nullptr, add};
 
 }  // namespace narrow::kernels

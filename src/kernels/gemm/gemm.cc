@@ -40,7 +40,9 @@ Status gemm_f32(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t
     return {};
   }
   onednn::engine();  // limits the instruction set
-  const onednn::ThreadScope scope(threads);
+  // Starting the others takes longer than a small product.
+  constexpr std::int64_t kWorthThreads = 1 << 20;
+  const onednn::ThreadScope scope(m * n < kWorthThreads && m * n * k < kWorthThreads ? 1 : threads);
   const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b,
                                           ldb, beta, c, ldc);
   if (status == dnnl_success) return {};
