@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "kernels/gemm_s8/gemm_s8.h"
@@ -43,48 +44,57 @@ inline __m512i to_codes(__m512i v0, __m512i v1, __m512i v2, __m512i v3, const Ge
 
 inline __mmask16 first16(std::int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xFFFF : n <= 0 ? 0 : (1u << n) - 1); }
 
-inline __m512 scaled(__m512i acc, const GemmEpilogue& e, std::int64_t column) {
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(e.scale + column), _mm512_loadu_ps(e.bias + column));
+// f(0), f(1), … with constant arguments: an array of registers that any loop indexes would be kept in memory.
+template <int kCount, typename F>
+inline __attribute__((always_inline)) void repeat(F&& f) {
+  [&]<int... kI>(std::integer_sequence<int, kI...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, kI>{}), ...);
+  }(std::make_integer_sequence<int, kCount>{});
 }
 
 // The sums (offset included) of kM rows, `left` columns of them real.
 template <int kM, int kV>
-inline void store(__m512i (&acc)[kM][kV], const GemmEpilogue& e, std::int64_t column, std::int64_t left, void* c, std::int64_t ldc) {
+inline __attribute__((always_inline)) void store(__m512i (&acc)[kM][kV], const GemmEpilogue& e, std::int64_t column, std::int64_t left, void* c,
+                                                 std::int64_t ldc) {
   if (e.output == GemmOutput::kS32 || e.output == GemmOutput::kF32) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kV; ++j) {
+    const bool integers = e.output == GemmOutput::kS32;
+    repeat<kV>([&](auto j) __attribute__((always_inline)) {
       const __mmask16 mask = first16(left - j * 16);
-#pragma GCC unroll 16
-      for (int i = 0; i < kM; ++i) {
+      const __m512 scale = integers ? _mm512_setzero_ps() : _mm512_loadu_ps(e.scale + column + j * 16);
+      const __m512 bias = integers ? _mm512_setzero_ps() : _mm512_loadu_ps(e.bias + column + j * 16);
+      repeat<kM>([&](auto i) __attribute__((always_inline)) {
         auto* to = static_cast<float*>(c) + i * ldc + column + j * 16;
-        const __m512 value = e.output == GemmOutput::kS32 ? _mm512_castsi512_ps(acc[i][j]) : scaled(acc[i][j], e, column + j * 16);
+        const __m512 value = integers ? _mm512_castsi512_ps(acc[i][j]) : _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][j]), scale, bias);
         if (mask == 0xFFFF) _mm512_storeu_ps(to, value);
         else _mm512_mask_storeu_ps(to, mask, value);
-      }
-    }
+      });
+    });
     return;
   }
   // Rounded in place, a column's scale and bias loaded once. What exceeds s32 is cut off first; what lies below it (NaN
   // too) becomes the smallest s32.
   const __m512 limit = _mm512_set1_ps(30000.0f);
-#pragma GCC unroll 4
-  for (int j = 0; j < kV; ++j) {
+  repeat<kV>([&](auto j) __attribute__((always_inline)) {
     const __m512 scale = _mm512_loadu_ps(e.scale + column + j * 16), bias = _mm512_loadu_ps(e.bias + column + j * 16);
-#pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) acc[i][j] = _mm512_cvtps_epi32(_mm512_min_ps(limit, _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][j]), scale, bias)));
-  }
+    repeat<kM>([&](auto i) __attribute__((always_inline)) {
+      acc[i][j] = _mm512_cvtps_epi32(_mm512_min_ps(limit, _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][j]), scale, bias)));
+    });
+  });
   auto* out = static_cast<std::uint8_t*>(c) + column;
   constexpr int kTogether = kV == 1 ? 4 : kV == 2 ? 2 : 1;  // rows whose codes fill one register
-#pragma GCC unroll 16
-  for (int i = 0; i < kM; i += kTogether) {
-    const auto vector = [&](int q) __attribute__((always_inline)) {  // of row i + q / kV; zeros where there is none
-      return (kV == 3 && q == 3) || i + q / kV >= kM ? _mm512_setzero_si512() : acc[i + q / kV < kM ? i + q / kV : 0][q % kV];
+  repeat<(kM + kTogether - 1) / kTogether>([&](auto step) __attribute__((always_inline)) {
+    constexpr int i = decltype(step)::value * kTogether;
+    const auto vector = [&](auto q) __attribute__((always_inline)) {  // of row i + q / kV; zeros where there is none
+      constexpr int row = i + decltype(q)::value / kV;
+      if constexpr ((kV == 3 && decltype(q)::value == 3) || row >= kM) return _mm512_setzero_si512();
+      else return acc[row][decltype(q)::value % kV];
     };
-    const __m512i codes = to_codes(vector(0), vector(1), vector(2), vector(3), e);
-    if (kV >= 3) {
-      if (left >= 64) _mm512_storeu_si512(out + i * ldc, codes);
-      else _mm512_mask_storeu_epi8(out + i * ldc, left >= 64 ? ~__mmask64{0} : (__mmask64{1} << left) - 1, codes);
-    } else if (kV == 2) {
+    const __m512i codes = to_codes(vector(std::integral_constant<int, 0>{}), vector(std::integral_constant<int, 1>{}),
+                                   vector(std::integral_constant<int, 2>{}), vector(std::integral_constant<int, 3>{}), e);
+    if constexpr (kV >= 3) {
+      if (kV == 4 && left >= 64) _mm512_storeu_si512(out + i * ldc, codes);
+      else _mm512_mask_storeu_epi8(out + i * ldc, (__mmask64{1} << (left < kV * 16 ? left : kV * 16 % 64)) - 1, codes);
+    } else if constexpr (kV == 2) {
       const __m256i half[2] = {_mm512_castsi512_si256(codes), _mm512_extracti64x4_epi64(codes, 1)};
       for (int r = 0; r < 2 && i + r < kM; ++r) {
         if (left >= 32) _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (i + r) * ldc), half[r]);
@@ -98,7 +108,7 @@ inline void store(__m512i (&acc)[kM][kV], const GemmEpilogue& e, std::int64_t co
         else _mm_mask_storeu_epi8(out + (i + r) * ldc, first16(left), quarter[r]);
       }
     }
-  }
+  });
 }
 
 template <int kM, int kV, bool kFlip>

@@ -125,9 +125,16 @@ TEST(GemmS8, APartOfTheStripsWritesOnlyItsColumns) {
   ASSERT_EQ(b.strips(), 3);
   for (Isa isa : isas()) {
     std::vector<std::int32_t> c(5 * 150, -1);
+    std::vector<std::uint8_t> codes(5 * 150, 0xAB), all(5 * 150);
     gemm_s8(isa)(rows_of(p, false), 5, b, 1, 2, epilogue_of(p, GemmOutput::kS32), c.data(), 150);
+    gemm_s8(isa)(rows_of(p, false), 5, b, 1, 2, epilogue_of(p, GemmOutput::kU8), codes.data(), 150);
+    gemm_s8(isa)(rows_of(p, false), 5, b, 0, 3, epilogue_of(p, GemmOutput::kU8), all.data(), 150);
     for (std::int64_t i = 0; i < 5; ++i) {
-      for (std::int64_t j = 0; j < 150; ++j) ASSERT_EQ(c[i * 150 + j], j >= 48 && j < 96 ? p.exact(i, j, false) : -1);
+      for (std::int64_t j = 0; j < 150; ++j) {
+        const bool inside = j >= 48 && j < 96;
+        ASSERT_EQ(c[i * 150 + j], inside ? p.exact(i, j, false) : -1);
+        ASSERT_EQ(codes[i * 150 + j], inside ? all[i * 150 + j] : 0xAB);
+      }
     }
   }
 }
