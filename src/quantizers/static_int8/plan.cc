@@ -140,6 +140,23 @@ void refuse_far_ranges(const Graph& graph, const Ranges& ranges, Plan& plan) {
   }
 }
 
+// Inputs and scores bear rounding worst, and their layers are a small part of the work of most networks.
+void keep_ends(const Graph& graph, Plan& plan) {
+  int first = -1, last = -1;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const NodePlan& own = plan.nodes[n];
+    if (own.role != QuantRole::kCompute || own.op->quant.weight_input < 0) continue;
+    if (graph.constant(graph.nodes[n].input(static_cast<std::size_t>(own.op->quant.weight_input))) == nullptr) continue;
+    if (first < 0) first = static_cast<int>(n);
+    last = static_cast<int>(n);
+  }
+  for (int n : {first, last}) {
+    if (n < 0 || !plan.nodes[n].quantized) continue;
+    plan.nodes[n].quantized = false;
+    plan.nodes[n].reason = n == first ? "the first layer, kept by keep_first_last" : "the last layer, kept by keep_first_last";
+  }
+}
+
 }  // namespace
 
 std::pair<float, float> activation_bounds(const Graph& graph, const Node& node) {
@@ -208,6 +225,7 @@ Result<Plan> make_plan(const Graph& graph, const targets::Target& target, const 
     own.quantized = own.reason.empty() && own.role != QuantRole::kActivation;
     own.per_channel = per_channel_choice(recipe, node.name, node.op_type);
   }
+  if (recipe.keep_first_last) keep_ends(graph, plan);
   refuse_before_log(graph, plan);
   if (observed != nullptr) {
     refuse_far_ranges(graph, observed->ranges, plan);

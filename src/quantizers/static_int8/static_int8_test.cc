@@ -462,5 +462,20 @@ TEST(StaticInt8, OperatorFormComputesTheSame) {
   EXPECT_EQ(count_ops(outcome->model.graph, "DequantizeLinear"), 1);
 }
 
+TEST(StaticInt8, KeepsTheFirstAndTheLastLayerWhenAsked) {
+  ModelBuilder b;
+  ValueId x = b.input("x", {1, 4, 8, 8});
+  for (const char* name : {"a", "b", "c", "d"}) x = b.node("Conv", name, {x, b.weight(std::string(name) + "_w", {4, 4, 1, 1})});
+  const Model model = b.finish({x});
+  const RandomData data(model.graph, 4);
+  Recipe recipe;
+  recipe.keep_first_last = true;
+  const auto outcome = quantize(model, recipe, &data);
+  ASSERT_TRUE(outcome.ok()) << outcome.error().to_string();
+  for (const auto& [name, decision] : {std::pair("a", Decision::kFloat), std::pair("b", Decision::kQuantized), std::pair("c", Decision::kQuantized), std::pair("d", Decision::kFloat)}) {
+    EXPECT_EQ(find_layer(*outcome, name)->decision, decision) << name;
+  }
+}
+
 }  // namespace
 }  // namespace narrow::quantizers
