@@ -168,11 +168,17 @@ struct ParetoPoint {                          // a choice of layers to leave in 
   bool chosen = false;
 };
 
+struct RangeCoverage {                        // of calibration: how far the ranges had come after so many samples
+  std::uint64_t samples = 0;
+  double coverage = 0;                        // 0 to 1
+};
+
 struct Trail {
   std::vector<PlanStep> path;
   std::vector<Attempt> attempts;
   std::vector<LayerSensitivity> sensitivity;  // costliest first
   std::vector<ParetoPoint> pareto;
+  std::vector<RangeCoverage> convergence;
 };
 
 // ---- the report ----------------------------------------------------------------------------------------------------

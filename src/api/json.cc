@@ -121,6 +121,11 @@ void put(Json& json, const Trail& trail) {
     }
     json["sensitivity"] = std::move(list);
   }
+  if (!trail.convergence.empty()) {
+    Json list = Json::array();
+    for (const RangeCoverage& point : trail.convergence) list.push_back({{"samples", point.samples}, {"coverage", number(point.coverage)}});
+    json["range_convergence"] = std::move(list);
+  }
   if (!trail.pareto.empty()) {
     Json list = Json::array();
     for (const ParetoPoint& point : trail.pareto) {

@@ -74,6 +74,23 @@ void measure(const Model& model, const Data* data, const QuantizeOptions& option
   result.outputs = report->outputs;
 }
 
+// Ranges that still grow by more than this with the second half of the samples want more of them.
+constexpr double kSettled = 0.95;
+
+void describe_calibration(const std::vector<calibration::Convergence>& convergence, const std::vector<calibration::OutlierSample>& outliers, Quantization& result) {
+  for (const calibration::Convergence& point : convergence) result.trail.convergence.push_back({point.samples, point.coverage});
+  for (const calibration::OutlierSample& sample : outliers) {
+    result.warnings.push_back(fmt::format("calibration sample '{}' alone stretches {} range(s), by up to {:.1f} times: leave it out if it is not typical, or use another observer than min_max",
+                                          base::escape_controls(sample.name), sample.values, sample.factor));
+  }
+  if (convergence.size() < 3) return;
+  const calibration::Convergence& before = convergence[convergence.size() - 2];
+  if (before.coverage < kSettled && before.samples * 2 <= convergence.back().samples) {
+    result.warnings.push_back(fmt::format("ranges still grew after {} of {} calibration samples: they covered {:.0f} % by then; give more", before.samples,
+                                          convergence.back().samples, 100 * before.coverage));
+  }
+}
+
 }  // namespace
 
 Status refuse_quantized(const Model& model) {
@@ -127,6 +144,8 @@ Result<std::vector<std::string>> check_calibration_data(const Data& data) {
 Quantization describe_outcome(const Model& model, const Data* calibration, const QuantizeOptions& options, const quantizers::Recipe& recipe,
                               quantizers::Outcome outcome) {
   const bool calibrated = outcome.calibration.samples != 0;
+  const std::vector<calibration::Convergence> convergence = outcome.calibration.convergence;
+  const std::vector<calibration::OutlierSample> outliers = outcome.calibration.outliers;
   Quantization result{Model(std::make_shared<const Model::Impl>(std::move(outcome.model)))};
   result.method = recipe.method;
   result.target = recipe.target;
@@ -144,6 +163,7 @@ Quantization describe_outcome(const Model& model, const Data* calibration, const
   if (options.distortion_samples != 0) {
     measure(model, calibration, options, outcome.correspondence, result);
   }
+  describe_calibration(convergence, outliers, result);
   describe_mixed(model.impl().typed().graph, outcome.sensitivity, outcome.frontier, outcome.chosen, result.trail);
   return result;
 }

@@ -20,7 +20,7 @@ Result<Quantization> quantize(const Model& model, const Data* data, const Quanti
     NARROW_TRY(planning::Decision decision, planning::decide(planning::look_at(model.impl().model.graph, data != nullptr ? data->impl().samples.get() : nullptr), wishes));
     recipe.method = decision.methods.front();
     reason = decision.reason;
-    if (recipe.method == "static" && data == nullptr) {
+    if (decision.methods.front() == "fp16" && data == nullptr) {
       return invalid_argument("the model is convolutional: INT8 needs calibration data to choose its ranges")
           .hint("Give some typical inputs with --data; or use --method fp16, which needs none.");
     }

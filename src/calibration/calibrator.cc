@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "base/thread_pool.h"
+#include "calibration/care.h"
 #include "calibration/observers/observer.h"
 #include "calibration/value_observer.h"
 #include "passes/passes.h"
@@ -61,6 +62,7 @@ class Calibration {
     base::ThreadPool pool(threads);
     std::vector<Worker> workers(static_cast<std::size_t>(threads));
     std::vector<ValueStatistics> statistics(values_.size());
+    DataCare care(values_.size());
     const std::size_t chunk = options_.channel_axes.empty() ? kChunk : std::max<std::size_t>(kChunkWithChannels, workers.size());
     std::vector<SampleRecord> records(std::min(chunk, samples));
     std::mutex progress_mutex;
@@ -87,12 +89,15 @@ class Calibration {
       for (std::size_t i = 0; i < count; ++i) {
         for (std::size_t v = 0; v < values_.size(); ++v) {
           append(statistics[v], records[i].values[v], options_.moving_average_constant, records[i].name);
+          if (records[i].values[v].count != 0) care.see(v, records[i].values[v].min, records[i].values[v].max);
         }
+        care.end_sample(records[i].name);
       }
     }
     CalibrationTable table;
     table.samples = samples;
     table.observer = options_.observer;
+    care.report(table);
     for (std::size_t v = 0; v < values_.size(); ++v) {
       if (histograms_) statistics[v].histogram = merged(workers, v);
       table.values.emplace(graph_.value(values_[v]).name, std::move(statistics[v]));

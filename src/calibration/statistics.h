@@ -40,10 +40,25 @@ struct ValueStatistics {
   }
 };
 
+// How far the ranges had come after so many samples.
+struct Convergence {
+  std::uint64_t samples = 0;
+  double coverage = 0;               // mean over the values of the width of their range by then over its width at the end
+};
+
+// A sample without which some ranges would be much narrower.
+struct OutlierSample {
+  std::string name;
+  std::uint64_t values = 0;          // whose ranges it alone stretches
+  double factor = 1;                 // the most by which it stretches one
+};
+
 struct CalibrationTable {
   std::map<std::string, ValueStatistics> values;  // by value name
   std::uint64_t samples = 0;
   std::string observer;                           // as asked
+  std::vector<Convergence> convergence;           // after 1, 2, 4, … samples and at the end
+  std::vector<OutlierSample> outliers;            // that stretch most ranges first
   const ValueStatistics* find(const std::string& value) const {
     const auto it = values.find(value);
     return it == values.end() ? nullptr : &it->second;

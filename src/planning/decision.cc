@@ -79,10 +79,10 @@ Result<Decision> decide(const Facts& facts, const Wishes& wishes) {
       break;
     case Kind::kConvolutional:
       kind = "convolutions gain from integers when ranges are fixed: static";
-      methods.push_back("static");
+      if (facts.data) methods.push_back("static");
       methods.push_back("fp16");
       decision.reason = facts.data ? "the model is convolutional and there are calibration data"
-                                   : "the model is convolutional and there are no data: ranges come from its BatchNormalization statistics";
+                                   : "the model is convolutional, and without data there are no ranges for integers";
       break;
     case Kind::kNothing:
       return unsupported("the model has no convolution, matrix product or recurrent layer with weights: nothing to gain by quantizing")

@@ -30,6 +30,7 @@ Decision decide_for(Kind kind, bool data, bool labels, const char* runtime, bool
 
 TEST(Decision, FollowsModelDataAndTarget) {
   EXPECT_EQ(decide_for(Kind::kConvolutional, true, true, "onnxruntime").methods.front(), "static");
+  EXPECT_EQ(decide_for(Kind::kConvolutional, false, false, "onnxruntime").methods.front(), "fp16");
   EXPECT_EQ(decide_for(Kind::kRecurrent, true, false, "onnxruntime").methods.front(), "dynamic");
   EXPECT_EQ(decide_for(Kind::kTransformer, false, false, "onnxruntime").methods.front(), "dynamic");
   EXPECT_EQ(decide_for(Kind::kTransformer, true, false, "tensorrt").methods.front(), "static");  // no ranges at run time there

@@ -121,5 +121,24 @@ TEST(Report, SurvivesNumbersThatAreNone) {
   expect_well_formed(html);
 }
 
+TEST(Report, DrawsTheTrailAndEscapesIt) {
+  Report report;
+  report.trail.path = {{"What is the model?", "<b>conv</b>", "static"}};
+  Attempt attempt;
+  attempt.name = "static & mse";
+  attempt.judged = attempt.met = attempt.chosen = true;
+  attempt.drop = 0.25;
+  report.trail.attempts = {attempt};
+  report.trail.sensitivity = {{"layer<1>", "", 0.01}};
+  report.trail.pareto = {{0, 1.0, 1000, 0.1, 0.12, false}, {2, 0.5, 1500, 0.001, 0.002, true}};
+  report.trail.convergence = {{1, 0.5}, {2, 0.75}, {4, 1.0}};
+  const std::string html = render_report(report);
+  for (const char* part : {"How the method was chosen", "&lt;b&gt;conv&lt;/b&gt;", "static &amp; mse", "0.25", "layer&lt;1&gt;", "20.0", "2 layers in float, 50.0 %", "2 samples: 75.0 %"}) {
+    EXPECT_NE(html.find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(html.find("<b>conv"), std::string::npos);
+  EXPECT_EQ(render_report(Report{}).find("What was tried"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace narrow::evaluation

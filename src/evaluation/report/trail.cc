@@ -80,6 +80,26 @@ std::string pareto_chart(const std::vector<ParetoPoint>& points) {
   return svg + "</svg>";
 }
 
+std::string convergence_chart(const std::vector<RangeCoverage>& points) {
+  constexpr double kWidth = 960, kHeight = 200, kLeft = 52, kRight = 24, kTop = 12, kBottom = 40;
+  if (points.size() < 2) return "";
+  const double last = std::log2(static_cast<double>(std::max<std::uint64_t>(points.back().samples, 2)));
+  const auto x_of = [&](std::uint64_t samples) { return kLeft + std::log2(static_cast<double>(samples)) / last * (kWidth - kLeft - kRight); };
+  const auto y_of = [&](double coverage) { return kTop + (1 - std::clamp(coverage, 0.0, 1.0)) * (kHeight - kTop - kBottom); };
+  std::string svg = svg_open(kWidth, kHeight, "width of the ranges after so many calibration samples");
+  for (const double level : {0.0, 0.5, 1.0}) {
+    svg += svg_line(kLeft, y_of(level), kWidth - kRight, y_of(level), "grid") + svg_text(kLeft - 6, y_of(level) + 4, fmt::format("{:.0f} %", 100 * level), "tick end");
+  }
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const double x = x_of(std::max<std::uint64_t>(points[i].samples, 1)), y = y_of(points[i].coverage);
+    if (i > 0) svg += svg_line(x_of(std::max<std::uint64_t>(points[i - 1].samples, 1)), y_of(points[i - 1].coverage), x, y, "curve");
+    svg += svg_rect(x - 3, y - 3, 6, 6, "s0", fmt::format("{} samples: {:.1f} %", points[i].samples, 100 * points[i].coverage));
+    svg += svg_text(x, kHeight - 22, std::to_string(points[i].samples), "tick middle");
+  }
+  svg += svg_text(kWidth / 2, kHeight - 6, "calibration samples; mean width of the ranges, of what all samples gave", "tick middle");
+  return svg + "</svg>";
+}
+
 std::string trail_sections(const Trail& trail) {
   std::string html;
   if (!trail.path.empty()) html += html_section("How the method was chosen", path_diagram(trail.path));
@@ -87,6 +107,7 @@ std::string trail_sections(const Trail& trail) {
     html += html_section("What was tried", "<p class=\"dim\">In order of cost. SQNR on a few calibration samples decides which cheap remedies stay; the verdict rests on the "
                                       "evaluation samples.</p>" + attempts_table(trail.attempts));
   }
+  if (const std::string chart = convergence_chart(trail.convergence); !chart.empty()) html += html_section("Were the calibration samples enough?", chart);
   if (!trail.pareto.empty()) {
     html += html_section("Mixed precision: what integers cost", "<p class=\"dim\">The line is predicted from the noise of every rounding by itself; squares were measured, the green "
                                                            "one was chosen.</p>" + pareto_chart(trail.pareto));

@@ -14,6 +14,9 @@ std::string path_diagram(const std::vector<PlanStep>& path);
 // Noise at the outputs against the share of work in integers; the points that were measured are marked.
 std::string pareto_chart(const std::vector<ParetoPoint>& points);
 
+// How far the ranges had come by the number of samples.
+std::string convergence_chart(const std::vector<RangeCoverage>& points);
+
 // HTML sections; empty without data.
 std::string trail_sections(const Trail& trail);
 
