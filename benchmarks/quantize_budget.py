@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a budget of bits a weight, spent layer by layer, buys over the same bits everywhere: llama7m of the shared data.
 
-Uniform widths in groups of 128, 64 and 32, and for each of their sizes (scales and zero points counted) and some between them the
+Uniform widths in groups of 128 and 32, and for each of their sizes (scales and zero points counted) and some between them the
 mixture that `--bits-per-weight` chooses. Calibrated and judged as in quantize_language.py.
 
     NARROW_DATA=… <python of the peers> benchmarks/quantize_budget.py [--methods gptq rounding-mse]
@@ -15,8 +15,8 @@ import tempfile
 from common import NARROW, harness, run_process, table, write_results
 from quantize_language import CONTEXT, SEQUENCES, perplexity
 
-UNIFORM = [(bits, group) for bits in (3, 4) for group in (128, 64, 32)]
-BETWEEN = (2.75, 3.0, 3.5, 4.0, 5.0)
+UNIFORM = [(bits, group) for bits in (3, 4) for group in (128, 32)]
+BETWEEN = (3.5, 4.0)
 
 
 def bits_a_weight(bits, group):
@@ -25,7 +25,7 @@ def bits_a_weight(bits, group):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--methods", nargs="+", default=["gptq", "rounding-mse"])
+    parser.add_argument("--methods", nargs="+", default=["gptq", "rounding"])
     options = parser.parse_args()
     model, text = harness.shared("llm/llama7m"), harness.shared("text/wikitext-2/valid.txt")
     base = perplexity(model)

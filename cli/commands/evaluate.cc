@@ -77,7 +77,8 @@ int evaluate_command(const Arguments& arguments) {
                   "  narrow evaluate llama-folder --data wiki.test.txt --metric perplexity --context 2048");
   if (const auto code = parser.parse(arguments)) return *code;
 
-  if (LanguageModel::recognises(path)) {
+  const bool encoder = LanguageModel::is_encoder(path);
+  if (LanguageModel::recognises(path) && !(encoder && metric_name != "perplexity")) {
     if (!metric_name.empty() && metric_name != "perplexity") return fail(invalid_argument(fmt::format("metric '{}' does not apply to a language model", metric_name)).hint("Use --metric perplexity."));
     return evaluate_language_command(path, data_flags, context, stride, common);
   }

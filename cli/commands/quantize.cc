@@ -274,7 +274,9 @@ int quantize_command(const Arguments& arguments) {
   Flags flags;
   declare(parser, flags);
   if (const auto code = parser.parse(arguments)) return *code;
-  if (LanguageModel::recognises(flags.model)) return quantize_language(flags);
+  // An encoder is a model like others too: static or dynamic INT8 make an ONNX file of it.
+  const bool as_graph = (flags.method == "static" || flags.method == "dynamic") && LanguageModel::is_encoder(flags.model);
+  if (LanguageModel::recognises(flags.model) && !as_graph) return quantize_language(flags);
   const auto start = std::chrono::steady_clock::now();
 
   JudgeOptions judge_options;

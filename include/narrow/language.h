@@ -26,6 +26,8 @@ class LanguageModel {
  public:
   // Whether `path` looks like a language model: a folder with config.json, .safetensors, a llama2.c .bin.
   static bool recognises(const std::string& path);
+  // Whether it is one of an encoder, which narrow::Model reads too: it maps texts to vectors, and does not go on with them.
+  static bool is_encoder(const std::string& path);
   // Errors: not_found, io, corrupt, unsupported (an architecture); all name the file.
   static Result<LanguageModel> load(const std::string& path);
 

@@ -16,8 +16,9 @@ std::vector<datasets::InputSpec> input_specs(const Model& model) {
 }
 
 std::string tokenizer_beside(const Model& model) {
-  const std::filesystem::path path = std::filesystem::path(model.impl().model.source_path).parent_path() / "tokenizer.json";
   std::error_code error;
+  const std::filesystem::path source = model.impl().model.source_path;
+  const std::filesystem::path path = (std::filesystem::is_directory(source, error) ? source : source.parent_path()) / "tokenizer.json";
   return std::filesystem::is_regular_file(path, error) ? path.string() : "";
 }
 

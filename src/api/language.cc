@@ -108,6 +108,7 @@ Result<language::LanguageJob> make_job(const LanguageModel& model, const Languag
     }
   }
   NARROW_TRY(job.sequences, language::draw_sequences(tokens, job.recipe.samples, static_cast<std::int64_t>(job.recipe.context), job.recipe.seed));
+  if (job.model->spec.encoder && tokenizer != nullptr) NARROW_RETURN_IF_ERROR(language::frame_sequences(*tokenizer, job.sequences));
   return job;
 }
 
@@ -134,6 +135,12 @@ std::vector<std::int64_t> end_tokens(const LanguageModel::Impl& model) {
 }  // namespace
 
 bool LanguageModel::recognises(const std::string& path) { return language::is_checkpoint(path); }
+
+bool LanguageModel::is_encoder(const std::string& path) {
+  if (!recognises(path)) return false;
+  const auto checkpoint = language::open_checkpoint(path);
+  return checkpoint.ok() && checkpoint->spec.encoder;
+}
 
 Result<LanguageModel> LanguageModel::load(const std::string& path) {
   NARROW_TRY(language::Checkpoint checkpoint, language::open_checkpoint(path));

@@ -14,6 +14,9 @@
 #include "base/text.h"
 #include "evaluation/inventory.h"
 #include "formats/format.h"
+#include "language/checkpoint.h"
+#include "language/decoder.h"
+#include "language/encoder.h"
 #include "operators/operator.h"
 
 namespace narrow {
@@ -59,6 +62,25 @@ bool names_format(std::string_view path) {
   return false;
 }
 
+// A Hugging Face folder of an encoder, whose graph follows from its config.json.
+Result<Model> load_encoder(const std::string& path) {
+  NARROW_TRY(const language::Checkpoint checkpoint, language::open_checkpoint(path));
+  const language::Spec& spec = checkpoint.spec;
+  if (!spec.encoder) return unsupported(fmt::format("'{}' is a language model that goes on with texts, not one that maps inputs to outputs", path)).hint("narrow evaluate, quantize, generate and convert take it.");
+  bool rounds = false;  // which no operator of ONNX says
+  for (const std::string& name : language::all_linears(spec)) {
+    NARROW_TRY(const language::MatrixForm form, checkpoint.weights->form(name));
+    rounds = rounds || form.inputs.rounds();
+  }
+  graph::Model model;
+  NARROW_TRY(model.graph, language::build_encoder(spec, *checkpoint.weights, rounds ? language::Form::kRun : language::Form::kOnnx));
+  model.graph.name = spec.family;
+  model.opsets = {{"", 24}, {"com.microsoft", 1}};
+  model.source_path = path;
+  model.source_format = "huggingface";
+  return Model(std::make_shared<const Model::Impl>(std::move(model)));
+}
+
 }  // namespace
 
 const Model::Impl::Typed& Model::Impl::typed() const {
@@ -91,6 +113,8 @@ std::vector<graph::ValueId> fed_inputs(const graph::Graph& graph) {
 }
 
 Result<Model> Model::load(const std::string& path, const LoadOptions& options) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error) && language::is_checkpoint(path)) return load_encoder(path);
   formats::ImportOptions import_options;
   import_options.allowed_roots = options.allowed_roots;
   NARROW_TRY(graph::Model model, formats::import_model(path, import_options));

@@ -107,6 +107,19 @@ Result<Spec> spec_by_names(const std::string& text, const std::string& where, co
   return spec;
 }
 
+// A model saved without its head has names without the first part ("bert."): the spec then has them too.
+void follow_names(const formats::safetensors::Checkpoint& tensors, Spec& spec) {
+  Names& n = spec.names;
+  const std::string part = n.embedding.substr(0, n.embedding.find('.') + 1);
+  const std::string table = n.embedding + ".weight";
+  if (part.empty() || tensors.find(table) != nullptr || tensors.find(table.substr(part.size())) == nullptr) return;
+  for (std::string* name : {&n.embedding, &n.positions, &n.final_norm, &n.attention_norm, &n.post_attention_norm, &n.mlp_norm, &n.post_mlp_norm, &n.q, &n.k, &n.v, &n.qkv, &n.o, &n.q_norm, &n.k_norm,
+                            &n.gate, &n.up, &n.gate_up, &n.down, &n.router, &n.expert_gate, &n.expert_up, &n.expert_down, &n.embedding_norm, &n.token_types, &n.relative_bias, &n.shared_router,
+                            &n.shared_gate, &n.shared_up, &n.shared_down}) {
+    if (name->starts_with(part)) name->erase(0, part.size());
+  }
+}
+
 Result<Checkpoint> open_folder(const std::string& folder) {
   Checkpoint checkpoint;
   const std::string config = (fs::path(folder) / "config.json").string();
@@ -115,6 +128,7 @@ Result<Checkpoint> open_folder(const std::string& folder) {
   auto spec = parse_spec(checkpoint.config_json, config);
   if (spec.ok()) {
     checkpoint.spec = *std::move(spec);
+    follow_names(tensors, checkpoint.spec);
   } else if (spec.error().code() == ErrorCode::kUnsupported) {
     NARROW_TRY(checkpoint.spec, spec_by_names(checkpoint.config_json, config, tensors));
   } else {

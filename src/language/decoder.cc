@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "language/architectures/architectures.h"
+#include "language/encoder.h"
 
 namespace narrow::language {
 namespace {
@@ -287,6 +288,7 @@ Result<ValueId> Decoder::head(ValueId x) {
 
 Result<Graph> build_decoder(const Spec& spec, const WeightSource& weights, const DecoderOptions& options) {
   if (!spec.known) return unknown_architecture("config.json", spec.family);
+  if (spec.encoder) return build_encoder(spec, weights, options.form);
   Decoder decoder(spec, weights, options);
   const ValueId ids = decoder.ids();
   decoder.positions();
@@ -303,6 +305,7 @@ Result<Graph> build_decoder(const Spec& spec, const WeightSource& weights, const
 
 Result<Graph> build_embedding(const Spec& spec, const WeightSource& weights) {
   if (!spec.known) return unknown_architecture("config.json", spec.family);
+  if (spec.encoder) return build_encoder_embedding(spec, weights);
   Decoder decoder(spec, weights, {});
   const ValueId ids = decoder.ids();
   decoder.positions();
@@ -313,6 +316,7 @@ Result<Graph> build_embedding(const Spec& spec, const WeightSource& weights) {
 
 Result<Graph> build_block(const Spec& spec, const WeightSource& weights, std::int64_t layer, const DecoderOptions& options) {
   if (!spec.known) return unknown_architecture("config.json", spec.family);
+  if (spec.encoder) return build_encoder_block(spec, weights, layer, options.form);
   Decoder decoder(spec, weights, options);
   const ValueId x = decoder.hidden_input();
   decoder.positions();
@@ -323,6 +327,7 @@ Result<Graph> build_block(const Spec& spec, const WeightSource& weights, std::in
 
 Result<Graph> build_head(const Spec& spec, const WeightSource& weights) {
   if (!spec.known) return unknown_architecture("config.json", spec.family);
+  if (spec.encoder) return build_encoder_head(spec, weights);
   Decoder decoder(spec, weights, {});
   const ValueId x = decoder.hidden_input();
   NARROW_TRY(const ValueId logits, decoder.head(x));

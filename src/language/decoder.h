@@ -18,6 +18,8 @@ struct DecoderOptions {
   std::int64_t positions = 0;
 };
 
+// An encoder's graphs are those of encoder.h, whatever the options say of caches and positions.
+//
 // Errors of all: unsupported (a family that is not known), not_found (a weight), corrupt (a weight of another shape than config.json makes it).
 Result<graph::Graph> build_decoder(const Spec& spec, const WeightSource& weights, const DecoderOptions& options);
 // input_ids, position_ids → hidden.

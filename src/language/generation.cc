@@ -7,6 +7,7 @@
 namespace narrow::language {
 
 Result<Generator> Generator::create(const Spec& spec, const WeightSource& weights, int threads) {
+  if (spec.encoder) return unsupported(fmt::format("'{}' is an encoder: it does not go on with a text", spec.family));
   NARROW_TRY(graph::Graph graph, build_decoder(spec, weights, {.cached = true}));
   Generator generator(spec.vocabulary, spec.rope.scaling == Rope::Scaling::kLongRope ? spec.rope.original_positions : spec.max_positions);
   NARROW_TRY(generator.session_, runtime::Session::create(graph, {.threads = threads}));

@@ -38,6 +38,7 @@ std::vector<ValueId> GraphBuilder::add_many(const std::string& op, const std::st
                                             const std::string& domain) {
   Node node;
   node.name = name;
+  for (int i = 2; !nodes_.insert(node.name).second; ++i) node.name = fmt::format("{}.{}", name, i);
   node.op_type = op;
   node.domain = domain;
   node.inputs = std::move(inputs);
@@ -105,9 +106,10 @@ void GraphBuilder::stored(const std::string& module, const StoredWeight& weight,
 
 // The weight as an f32 value; a float of another type stays as it is stored and is cast.
 ValueId GraphBuilder::plain_table(const std::string& module, const StoredWeight& weight) {
-  const std::string name = module + ".weight";
-  if (weight.quantized()) return constant(name, all_rows(weight));
-  const ValueId table = constant(name, weight.plain);
+  const auto [place, fresh] = tables_.try_emplace(module, kNoValue);
+  if (fresh) place->second = constant(module + ".weight", weight.quantized() ? all_rows(weight) : weight.plain);
+  const ValueId table = place->second;
+  if (weight.quantized()) return table;
   return weight.plain.dtype() == DType::kF32 ? table : add("Cast", module + ".f32", {table}, {{"to", std::int64_t{1}}});
 }
 
@@ -162,7 +164,9 @@ Result<ValueId> GraphBuilder::embedding(const std::string& module, ValueId ids, 
   NARROW_TRY(const StoredWeight weight, load(module, rows, columns));
   if (form_ != Form::kRun) {
     if (weight.quantized() || weight.plain.dtype() == DType::kF32) return add("Gather", module, {plain_table(module, weight), ids});
-    const ValueId chosen = add("Gather", module, {constant(module + ".weight", weight.plain), ids});
+    const auto [place, fresh] = tables_.try_emplace(module, kNoValue);
+    if (fresh) place->second = constant(module + ".weight", weight.plain);
+    const ValueId chosen = add("Gather", module, {place->second, ids});
     return add("Cast", module + ".f32", {chosen}, {{"to", std::int64_t{1}}});
   }
   std::vector<ValueId> inputs = {ids};

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -51,6 +53,8 @@ class GraphBuilder {
   graph::Graph& graph_;
   const WeightSource& weights_;
   Form form_;
+  std::unordered_set<std::string> nodes_;                     // names that are taken: a tied head bears the embedding's
+  std::unordered_map<std::string, graph::ValueId> tables_;    // by module: a tied head's weight is there once
 };
 
 }  // namespace narrow::language

@@ -1,4 +1,4 @@
-// What config.json says about a decoder-only language model, in one vocabulary for all families.
+// What config.json says about a language model, decoder or encoder, in one vocabulary for all families.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,8 @@ struct Names {
   std::string q, k, v, qkv, o, q_norm, k_norm;
   std::string gate, up, gate_up, down;
   std::string router, expert_gate, expert_up, expert_down;             // of a mixture
+  std::string embedding_norm, token_types, relative_bias;              // of an encoder
+  std::string head_dense, head_norm, head_bias;                        // of its masked-language head
   std::string shared_router, shared_gate, shared_up, shared_down;      // of the expert that sees every token
 };
 
@@ -68,6 +70,13 @@ struct Spec {
   std::vector<std::int64_t> windows;    // per layer: keys that a query sees, itself included; 0: all before it
   Rope rope, local_rope;                // local_rope for layers with a window, where the family has two (Gemma 3)
   bool has_local_rope = false;
+  // Encoders (BERT): every token sees all, norms stand behind what is added; see encoder.h.
+  bool encoder = false;
+  std::int64_t token_types = 0;         // rows of their table; 0: none
+  std::int64_t position_rows = 0;       // of the table of positions, and which of them the first token takes
+  std::int64_t position_offset = 0;     // not 0: padding has no position
+  std::int64_t relative_buckets = 0;    // MPNet: of biases by distance; 0: none
+  Activation head_activation = Activation::kGelu;
   Experts experts;
   std::vector<bool> sparse_layers;      // per layer, when only some are mixtures
   Names names;

@@ -99,4 +99,15 @@ Result<std::vector<Tokens>> draw_sequences(const Tokens& tokens, std::uint64_t c
   return sequences;
 }
 
+Status frame_sequences(const tokenizers::Tokenizer& tokenizer, std::vector<Tokens>& sequences) {
+  Tokens frame;
+  NARROW_RETURN_IF_ERROR(append(tokenizer, "", frame));
+  for (Tokens& sequence : sequences) {
+    if (frame.size() != 2 || sequence.size() < 3) continue;
+    sequence.front() = frame.front();
+    sequence.back() = frame.back();
+  }
+  return {};
+}
+
 }  // namespace narrow::language

@@ -19,4 +19,7 @@ Result<std::vector<std::int64_t>> read_tokens(const std::string& path, const tok
 // Errors: invalid_argument when the text is shorter than one stretch.
 Result<std::vector<std::vector<std::int64_t>>> draw_sequences(const std::vector<std::int64_t>& tokens, std::uint64_t count, std::int64_t length, std::uint64_t seed);
 
+// Gives each sequence the tokens that the tokenizer puts around a text ([CLS] … [SEP]), in place of its first and last.
+Status frame_sequences(const tokenizers::Tokenizer& tokenizer, std::vector<std::vector<std::int64_t>>& sequences);
+
 }  // namespace narrow::language

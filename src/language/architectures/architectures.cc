@@ -27,6 +27,11 @@ constexpr Architecture kArchitectures[] = {
     {"olmo2", read_olmo2},
     {"gpt2", read_gpt2},
     {"gpt_neox", read_gpt_neox},
+    {"bert", read_bert},
+    {"roberta", read_roberta},
+    {"xlm-roberta", read_roberta},
+    {"distilbert", read_distilbert},
+    {"mpnet", read_mpnet},
 };
 
 }  // namespace

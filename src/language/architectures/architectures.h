@@ -1,4 +1,4 @@
-// The families of decoders that narrow builds graphs of: one row a `model_type`, one file a family.
+// The families of decoders and encoders that narrow builds graphs of: one row a `model_type`, one file a family.
 #pragma once
 
 #include <span>
@@ -42,5 +42,9 @@ Result<Spec> read_olmo(const wire::Fields& config);
 Result<Spec> read_olmo2(const wire::Fields& config);
 Result<Spec> read_gpt2(const wire::Fields& config);
 Result<Spec> read_gpt_neox(const wire::Fields& config);
+Result<Spec> read_bert(const wire::Fields& config);
+Result<Spec> read_roberta(const wire::Fields& config);
+Result<Spec> read_distilbert(const wire::Fields& config);
+Result<Spec> read_mpnet(const wire::Fields& config);
 
 }  // namespace narrow::language

@@ -15,7 +15,7 @@ encodings::ScaleType f32_scales(const Checkpoint&) { return encodings::ScaleType
 
 Status write_onnx(const ExportRequest& request, Form form) {
   graph::Model model;
-  NARROW_TRY(model.graph, build_decoder(request.model->spec, *request.weights, {.form = form, .cached = true}));
+  NARROW_TRY(model.graph, build_decoder(request.model->spec, *request.weights, {.form = form, .cached = !request.model->spec.encoder}));
   NARROW_TRY([[maybe_unused]] const auto inferred, operators::infer_types(model.graph));  // the file names the types of its outputs
   model.graph.name = request.model->spec.family;
   model.opsets = {{"", 24}, {"com.microsoft", 1}};

@@ -43,6 +43,14 @@ Result<Tensor> stored_way(const ExportRequest& request, const Tensor& tensor, co
   return transposed(tensor);
 }
 
+// A Linear beside the layers (a pooler, a masked-language head), which readers would look for quantized.
+bool is_other_linear(const Spec& spec, const std::string& module) {
+  const Names& n = spec.names;
+  if (module.empty() || module == n.embedding || module == n.positions || module == n.token_types || module == n.relative_bias) return false;
+  const std::string layers = n.o.substr(0, n.o.find("{}"));
+  return !module.starts_with(layers) && module.find("orm") == std::string::npos;
+}
+
 Result<Item> plain_item(const ExportRequest& request, const std::string& name, bool is_linear) {
   NARROW_TRY(const Tensor original, request.model->weights->tensor(name));
   Item item;
@@ -166,6 +174,7 @@ Status write_folder(const ExportRequest& request, const FolderFormat& format) {
       kept.push_back(module);
     }
     if (module == model.spec.names.head) kept.push_back(module);
+    else if (model.spec.encoder && is_other_linear(model.spec, module)) kept.push_back(module);
     NARROW_TRY(Item item, plain_item(request, name, is_linear));
     items.push_back(std::move(item));
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 
+#include "language/encoder.h"
 #include "language/quantize/block_pass.h"
 #include "language/quantize/budget.h"
 #include "language/quantize/linear_quantizer.h"
@@ -35,8 +36,22 @@ HiddenStates first_of(const HiddenStates& states, std::int64_t sequences) {
   return part;
 }
 
+// Of an encoder that predicts no tokens: how far its outputs move, relative to their size.
+std::vector<double> distances(const HiddenStates& exact, const HiddenStates& variants) {
+  const std::size_t size = exact.values.size();
+  std::vector<double> moved(variants.values.size() / size);
+  double whole = 0;
+  for (const float x : exact.values) whole += static_cast<double>(x) * x;
+  for (std::size_t i = 0; i < variants.values.size(); ++i) {
+    const double off = static_cast<double>(variants.values[i]) - exact.values[i % size];
+    moved[i / size] += off * off / whole;
+  }
+  return moved;
+}
+
 // Mean divergence of what several variants of the same tokens, one after the other in `variants`, predict from what `exact` does.
 Result<std::vector<double>> divergences(const Spec& spec, const WeightSource& weights, const HiddenStates& exact, const HiddenStates& variants, base::ThreadPool& pool) {
+  if (spec.encoder && !has_masked_head(spec, weights)) return distances(exact, variants);
   NARROW_TRY(const graph::Graph graph, build_head(spec, weights));
   NARROW_TRY(const auto session, runtime::Session::create(graph, {.threads = pool.threads()}));
   const std::int64_t tokens = exact.tokens(), count = variants.tokens() / tokens, vocabulary = spec.vocabulary;
