@@ -5,7 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cctype>
+#include <cstdio>
 #include <map>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "narrow/json.h"
@@ -17,6 +21,18 @@ namespace narrow::cli {
 namespace {
 
 constexpr std::size_t kWorstShown = 5;
+
+// "4G", "1.5G", "800M", "65536": K, M, G and T are powers of 1,024.
+std::optional<std::uint64_t> bytes_of(const std::string& text) {
+  double number = 0;
+  char unit = 0, rest = 0;
+  const int read = std::sscanf(text.c_str(), "%lf%c%c", &number, &unit, &rest);
+  constexpr std::string_view kUnits = "KMGT";
+  const std::size_t power = read == 2 ? kUnits.find(static_cast<char>(std::toupper(static_cast<unsigned char>(unit)))) : 0;
+  if (read < 1 || read > 2 || power == std::string_view::npos || !(number > 0)) return std::nullopt;
+  const double bytes = std::ldexp(number, read == 2 ? 10 * (static_cast<int>(power) + 1) : 0);
+  return bytes < 1e18 ? std::optional(static_cast<std::uint64_t>(bytes)) : std::nullopt;
+}
 
 std::string percent(double fraction) { return fmt::format("{:.3f} %", 100 * fraction); }
 
@@ -76,6 +92,7 @@ void add_language_flags(Parser& parser, LanguageFlags& flags) {
   app.add_option("--activations", flags.activations, "Language models: round what Linears read to 8 bits: none, dynamic (by token) or static (one scale)");
   app.add_option("--context", flags.context, "Language models: tokens of a calibration sequence (default: 2048, or the model's maximum)")->check(whole_number(1));
   app.add_option("--format", flags.format, "Language models: what is written; see `narrow list language-formats`");
+  app.add_option("--max-memory", flags.max_memory, "Language models: memory that may be resident, such as 800M or 4G; calibration tokens beyond are spilled to the disk");
   app.add_flag("--resume", flags.resume, "Language models: go on where an interrupted run stopped");
 }
 
@@ -88,6 +105,11 @@ int quantize_language_command(const std::string& path, const std::string& output
   if (!flags.activations.empty()) options.activations = flags.activations;
   options.format = flags.format;
   options.resume = flags.resume;
+  if (!flags.max_memory.empty()) {
+    const std::optional<std::uint64_t> bytes = bytes_of(flags.max_memory);
+    if (!bytes) return fail(invalid_argument(fmt::format("--max-memory is '{}', expected a number of bytes such as 500M, 4G or 1.5G", escape_controls(flags.max_memory))));
+    options.max_memory = *bytes;
+  }
   ProgressLine progress(common.quiet);
   options.progress = progress.callback();
   const auto model = LanguageModel::load(path);
@@ -95,6 +117,7 @@ int quantize_language_command(const std::string& path, const std::string& output
   if (!common.quiet && !common.json) {
     options.on_estimate = [](const LanguageEstimate& estimate) {
       print(fmt::format("estimate  at most {} of memory, {:.2g} operations\n", human_bytes(estimate.memory_bytes), estimate.operations));
+      if (estimate.spilled_bytes != 0) print(fmt::format("spilled   calibration tokens, up to {} in temporary files beside the output\n", human_bytes(estimate.spilled_bytes)));
       std::fflush(stdout);
     };
   }

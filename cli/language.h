@@ -11,7 +11,7 @@ namespace narrow::cli {
 // Flags of `quantize` that only language models have.
 struct LanguageFlags {
   std::uint64_t bits = 0, group_size = 0, context = 0;
-  std::string format, activations;
+  std::string format, activations, max_memory;
   double bits_per_weight = 0;
   bool resume = false;
   CLI::Option *bits_given = nullptr, *group_given = nullptr;

@@ -43,6 +43,7 @@ class LanguageModel {
 
 struct LanguageEstimate {
   std::uint64_t memory_bytes = 0;
+  std::uint64_t spilled_bytes = 0;          // calibration tokens kept in temporary files beside the output
   double operations = 0;                    // multiplications and additions
 };
 
@@ -61,6 +62,7 @@ struct LanguageQuantizeOptions {
   std::optional<std::uint64_t> context;     // tokens of one (default 2048, or the model's maximum)
   std::optional<std::uint64_t> seed;
   std::string format;                       // "gptq", "awq", …; "" by the method
+  std::uint64_t max_memory = 0;             // bytes that may be resident; calibration tokens are spilled beyond. 0: no limit
   bool resume = false;                      // go on where an interrupted run stopped
   int threads = 0;                          // 0: all processors
   std::function<void(const LanguageEstimate&)> on_estimate;  // called once, before the work

@@ -90,6 +90,7 @@ Result<language::LanguageJob> make_job(const LanguageModel& model, const Languag
   NARROW_RETURN_IF_ERROR(language::check_recipe(job.recipe));
   job.format = options.format;
   job.resume = options.resume;
+  job.max_memory = options.max_memory;
   job.threads = resolve_threads(options.threads);
   job.progress = options.progress;
   if (options.data.empty()) return job;
@@ -199,7 +200,7 @@ Result<LanguageQuantization> quantize_language(const LanguageModel& model, const
   NARROW_TRY(language::LanguageJob job, make_job(model, options));
   if (options.on_estimate) {
     const language::LanguageEstimate found = language::estimate(job);
-    options.on_estimate({found.memory, found.operations});
+    options.on_estimate({found.memory, found.spilled, found.operations});
   }
   job.out = out;
   NARROW_TRY(language::LanguageResult made, language::quantize_checkpoint(job));

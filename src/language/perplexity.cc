@@ -42,7 +42,7 @@ void append_likelihood(Graph& graph) {
 
 Result<Perplexity> measure_perplexity(const Spec& spec, const WeightSource& weights, std::span<const std::int64_t> tokens, const PerplexityOptions& options) {
   if (!spec.known) return unknown_architecture("config.json", spec.family);
-  if (spec.encoder) return unsupported(fmt::format("'{}' is an encoder: it predicts no next token, so its texts have no perplexity", spec.family)).hint("Judge it on scored pairs of sentences (--metric spearman), or by its masked tokens (--metric masked-perplexity).");
+  if (spec.encoder) return unsupported(fmt::format("'{}' is an encoder: it predicts no next token, so its texts have no perplexity", spec.family)).hint("Judge it on scored pairs of sentences: --metric spearman.");
   Perplexity result;
   const std::int64_t context = options.context != 0 ? options.context : std::min(kUsualContext, spec.max_positions);
   const std::int64_t stride = options.stride != 0 ? options.stride : context;

@@ -37,7 +37,12 @@ void make_input(Graph& graph, ValueId value) {
 }
 
 // A copy that gives its memory back to the system: chunks come and go between others of other sizes.
-Result<Tensor> keep(const Tensor& value) {
+Result<Tensor> keep(const Tensor& value, const std::string& spill_folder) {
+  if (!spill_folder.empty()) {
+    NARROW_TRY(const std::shared_ptr<void> pages, base::file_pages(spill_folder, value.bytes()));
+    std::memcpy(pages.get(), value.raw(), value.bytes());
+    return Tensor::from_shared(value.dtype(), value.shape(), pages, pages.get());
+  }
   const std::shared_ptr<void> pages = base::system_pages(value.bytes());
   if (pages == nullptr) return resource_exhausted(fmt::format("out of memory: what a block's Linears read takes {} bytes more", value.bytes()));
   std::memcpy(pages.get(), value.raw(), value.bytes());
@@ -48,12 +53,51 @@ Result<Tensor> keep(const Tensor& value) {
 
 std::int64_t HiddenStates::chunk() const { return std::clamp<std::int64_t>(kChunkTokens / std::max<std::int64_t>(1, length), 1, std::max<std::int64_t>(1, sequences)); }
 
-Result<HiddenStates> embed_sequences(const Spec& spec, const WeightSource& weights, const std::vector<std::vector<std::int64_t>>& sequences, int threads) {
+Result<HiddenStates> HiddenStates::copy() const {
+  HiddenStates made;
+  made.sequences = sequences;
+  made.length = length;
+  made.hidden = hidden;
+  made.spill_folder = spill_folder;
+  NARROW_RETURN_IF_ERROR(made.allocate());
+  for (std::int64_t chunk_at = 0; chunk_at < chunks(); ++chunk_at) {
+    const std::int64_t first = chunk_at * chunk(), count = std::min(chunk(), sequences - first);
+    std::copy_n(sequence(first), count * length * hidden, made.sequence(first));
+    release(chunk_at);
+    made.release(chunk_at);
+  }
+  return made;
+}
+
+Status HiddenStates::allocate() {
+  const auto count = static_cast<std::size_t>(tokens() * hidden);
+  if (spill_folder.empty()) {
+    values.resize(count);
+  } else if (spilled == nullptr) {
+    NARROW_TRY(spilled, base::file_pages(spill_folder, count * sizeof(float)));
+  }
+  return {};
+}
+
+void HiddenStates::clear() {
+  values = {};
+  spilled.reset();
+}
+
+void HiddenStates::release(std::int64_t chunk_at) const {
+  if (spilled == nullptr) return;
+  const std::int64_t first = chunk_at * chunk(), count = std::min(chunk(), sequences - first);
+  base::release_file_pages(sequence(first), static_cast<std::size_t>(count * length * hidden) * sizeof(float));
+}
+
+Result<HiddenStates> embed_sequences(const Spec& spec, const WeightSource& weights, const std::vector<std::vector<std::int64_t>>& sequences, int threads,
+                                     const std::string& spill_folder) {
   HiddenStates states;
   states.sequences = static_cast<std::int64_t>(sequences.size());
   states.length = static_cast<std::int64_t>(sequences.front().size());
   states.hidden = spec.hidden;
-  states.values.resize(static_cast<std::size_t>(states.tokens() * states.hidden));
+  states.spill_folder = spill_folder;
+  NARROW_RETURN_IF_ERROR(states.allocate());
   NARROW_TRY(const Graph graph, build_embedding(spec, weights));
   NARROW_TRY(const auto session, runtime::Session::create(graph, {.threads = threads}));
   for (std::int64_t i = 0; i < states.sequences; ++i) {
@@ -63,6 +107,7 @@ Result<HiddenStates> embed_sequences(const Spec& spec, const WeightSource& weigh
     inputs.emplace_back("position_ids", positions_of(1, states.length));
     NARROW_TRY(const std::vector<Tensor> out, session->run(inputs));
     std::memcpy(states.sequence(i), out[0].raw(), out[0].bytes());
+    if ((i + 1) % states.chunk() == 0) states.release(i / states.chunk());
   }
   return states;
 }
@@ -153,26 +198,28 @@ Status BlockPass::aim(const WeightSource& weights, const std::vector<std::string
 
 Status BlockPass::step(std::int64_t chunk) {
   const auto at = static_cast<std::size_t>(chunk);
+  if (chunk > 0) rest(chunk - 1);
   if (session_ != nullptr) {
     NARROW_TRY(const std::vector<Tensor> out, run(chunk));
     for (std::size_t i = 0; i < wanted_.size(); ++i) {
-      NARROW_TRY(kept_.at(wanted_[i])[at], keep(out[i]));
+      NARROW_TRY(kept_.at(wanted_[i])[at], keep(out[i], states_.spill_folder));
     }
     if (finishing_) {
       if (!hidden_.empty()) {  // what these Linears read still
-        NARROW_TRY(hidden_[at], keep(hidden_[at]));
+        NARROW_TRY(hidden_[at], keep(hidden_[at], states_.spill_folder));
       }
       std::memcpy(states_.sequence(chunk * states_.chunk()), out.back().raw(), out.back().bytes());
     }
   }
   for (const std::string& name : spent_) kept_.at(name)[at] = Tensor();
   if (chunk + 1 < states_.chunks()) return {};
+  rest(chunk);
   session_.reset();
   for (const std::string& name : spent_) kept_.erase(name);
   spent_.clear();
   if (!states_needed_ && !finishing_) {
     hidden_.clear();
-    states_.values = {};
+    states_.clear();
   }
   return {};
 }
@@ -190,6 +237,15 @@ const std::vector<Tensor>* BlockPass::residuals(const std::string& linear) const
   return name == residual_of_.end() ? nullptr : &values(name->second);
 }
 
+void BlockPass::rest(std::int64_t chunk) const {
+  if (states_.spill_folder.empty()) return;
+  const auto at = static_cast<std::size_t>(chunk);
+  for (const auto& [name, tensors] : kept_) {
+    if (tensors[at].defined()) base::release_file_pages(tensors[at].raw(), tensors[at].bytes());
+  }
+  states_.release(chunk);
+}
+
 void BlockPass::drop(std::int64_t chunk) {
   for (auto& [name, tensors] : kept_) tensors[static_cast<std::size_t>(chunk)] = Tensor();
 }
@@ -198,10 +254,12 @@ Status BlockPass::finish(const WeightSource& weights, HiddenStates& states) {
   NARROW_TRY(Graph graph, build(weights));
   graph::remove_dead(graph);
   NARROW_TRY(session_, runtime::Session::create(graph, {.threads = threads_}));
-  states.values.resize(static_cast<std::size_t>(states.tokens() * states.hidden));
+  NARROW_RETURN_IF_ERROR(states.allocate());
   for (std::int64_t chunk = 0; chunk < states_.chunks(); ++chunk) {
     NARROW_TRY(const std::vector<Tensor> out, run(chunk));
     std::memcpy(states.sequence(chunk * states_.chunk()), out[0].raw(), out[0].bytes());
+    states.release(chunk);
+    states_.release(chunk);
     drop(chunk);
   }
   session_.reset();

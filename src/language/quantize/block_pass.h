@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "language/decoder.h"
@@ -15,18 +16,32 @@ namespace narrow::language {
 // The hidden numbers of all calibration tokens, [sequences, length, hidden] f32.
 struct HiddenStates {
   std::int64_t sequences = 0, length = 0, hidden = 0;
-  std::vector<float> values;
+  std::vector<float> values;              // where nothing is spilled
+  std::string spill_folder;               // "": all in memory; else they and what passes keep of them lie in temporary files there
+  std::shared_ptr<void> spilled;
+
+  HiddenStates() = default;
+  HiddenStates(HiddenStates&&) = default;
+  HiddenStates& operator=(HiddenStates&&) = default;
+  HiddenStates(const HiddenStates& other) = delete;
+  HiddenStates& operator=(const HiddenStates& other) = delete;
+  Result<HiddenStates> copy() const;
 
   std::int64_t tokens() const { return sequences * length; }
-  float* sequence(std::int64_t i) { return values.data() + i * length * hidden; }
-  const float* sequence(std::int64_t i) const { return values.data() + i * length * hidden; }
+  float* sequence(std::int64_t i) { return const_cast<float*>(std::as_const(*this).sequence(i)); }
+  const float* sequence(std::int64_t i) const { return (spilled ? static_cast<const float*>(spilled.get()) : values.data()) + i * length * hidden; }
+  // Room for the numbers of all tokens, if there is none yet. Errors: io (spilled).
+  Status allocate();
+  void clear();
+  // Spilled: lets go of the memory of a chunk; touching it reads it again.
+  void release(std::int64_t chunk) const;
   // Sequences that are run at a time, and how many times that makes.
   std::int64_t chunk() const;
   std::int64_t chunks() const { return (sequences + chunk() - 1) / chunk(); }
 };
 
-// The embedding of `sequences`, each of the same length.
-Result<HiddenStates> embed_sequences(const Spec& spec, const WeightSource& weights, const std::vector<std::vector<std::int64_t>>& sequences, int threads);
+// The embedding of `sequences`, each of the same length; spilled where a folder is given.
+Result<HiddenStates> embed_sequences(const Spec& spec, const WeightSource& weights, const std::vector<std::vector<std::int64_t>>& sequences, int threads, const std::string& spill_folder = "");
 
 // Goes through the block once, Linear by Linear. What has been computed is kept as long as something after it reads it.
 class BlockPass {
@@ -48,6 +63,8 @@ class BlockPass {
   // What the output of a Linear that was reached is added to, one a chunk; null where it is not added to the residual stream
   // as it is.
   const std::vector<Tensor>* residuals(const std::string& linear) const;
+  // Where states are spilled: lets go of the memory of what is kept of a chunk. It may be read again.
+  void rest(std::int64_t chunk) const;
   // Frees what has been kept of a chunk, when the block is finished.
   void drop(std::int64_t chunk);
   // What the block gives, over `states` of the same sizes (it may be those that the pass began with).

@@ -24,9 +24,13 @@ bool same_sizes(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Tensor& x, const Tensor& y) { return x.shape() == y.shape(); });
 }
 
-Result<InputStatistics> statistics_of(const std::vector<Tensor>& inputs, base::ThreadPool& pool) {
+Result<InputStatistics> statistics_of(const BlockPass& pass, const std::string& linear, base::ThreadPool& pool) {
+  const std::vector<Tensor>& inputs = pass.inputs(linear);
   InputStatistics statistics(inputs.front().shape().back());
-  for (const Tensor& x : inputs) NARROW_RETURN_IF_ERROR(statistics.add(x.data<float>().data(), x.size() / statistics.columns, pool));
+  for (std::size_t chunk = 0; chunk < inputs.size(); ++chunk) {
+    NARROW_RETURN_IF_ERROR(statistics.add(inputs[chunk].data<float>().data(), inputs[chunk].size() / statistics.columns, pool));
+    pass.rest(static_cast<std::int64_t>(chunk));
+  }
   return statistics;
 }
 
@@ -77,7 +81,7 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
   // By the weights as they are stored: scaled ones give the same but for rounding, and a resumed run has only these.
   HiddenStates next;
   if (smooths) {
-    next = float_states;
+    NARROW_TRY(next, float_states.copy());
     NARROW_RETURN_IF_ERROR(smooth(layer, levels, next, *scaled));
   }
 
@@ -102,7 +106,11 @@ Result<BlockResult> BlockQuantizer::quantize(std::int64_t layer, std::shared_ptr
         seen.reset();
         // An expert may get other tokens in the two models, then they say nothing.
         const bool comparable = same_sizes(pass.inputs(group.front()), float_pass.inputs(group.front()));
-        for (std::int64_t chunk = 0; chunk < states.chunks(); ++chunk) NARROW_RETURN_IF_ERROR(add_chunk(group, current, float_pass, pass, chunk, comparable, seen));
+        for (std::int64_t chunk = 0; chunk < states.chunks(); ++chunk) {
+          NARROW_RETURN_IF_ERROR(add_chunk(group, current, float_pass, pass, chunk, comparable, seen));
+          float_pass.rest(chunk);
+          pass.rest(chunk);
+        }
       }
       NARROW_TRY(const SampledInputs rounded, round_inputs_of(group, pass.inputs(group.front()), seen->statistics(), current));
       for (std::size_t i = 0; i < group.size(); ++i) {
@@ -172,7 +180,7 @@ Status BlockQuantizer::smooth(std::int64_t layer, const std::vector<LinearLevel>
       const FoldPlace place = find_fold_place(block, group, spec_);
       const LinearPlan plan = plan_of(recipe_, group.front());
       if (!place.found() || !plan.quantize) continue;
-      NARROW_TRY(const InputStatistics statistics, statistics_of(pass.inputs(group.front()), pool_));
+      NARROW_TRY(const InputStatistics statistics, statistics_of(pass, group.front(), pool_));
       if (statistics.tokens == 0) continue;
       NARROW_TRY(const GroupWeights weights, read_group(group, scaled));
       auto found = [&]() -> Result<std::vector<float>> {

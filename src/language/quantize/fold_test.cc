@@ -40,7 +40,7 @@ TEST(Fold, LeavesTheBlockAsItWas) {
     before.hidden = model.spec.hidden;
     std::normal_distribution<float> normal;
     for (std::int64_t i = 0; i < before.tokens() * before.hidden; ++i) before.values.push_back(normal(random));
-    HiddenStates own = before, other = before;
+    HiddenStates own = *before.copy(), other = *before.copy();
     ASSERT_TRUE(BlockPass(model.spec, 0, before, 1).finish(*model.weights, own));
     ASSERT_TRUE(BlockPass(model.spec, 0, before, 1).finish(scaled, other));
     for (std::size_t i = 0; i < own.values.size(); ++i) ASSERT_NEAR(own.values[i], other.values[i], 2e-4f * (1 + std::abs(own.values[i]))) << c.family << ", " << i;
@@ -58,7 +58,7 @@ TEST(BlockPass, StoppingOnTheWayChangesNothing) {
     std::mt19937 random(4);
     std::normal_distribution<float> normal;
     for (std::int64_t i = 0; i < states.tokens() * states.hidden; ++i) states.values.push_back(normal(random));
-    HiddenStates whole = states, stopped = states;
+    HiddenStates whole = *states.copy(), stopped = *states.copy();
     ASSERT_TRUE(BlockPass(model.spec, 1, states, 1).finish(*model.weights, whole));
     BlockPass pass(model.spec, 1, states, 1);
     for (const LinearLevel& level : linears_of(model.spec, 1)) {

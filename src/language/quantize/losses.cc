@@ -216,7 +216,7 @@ Status measure_losses(const Checkpoint& model, const quantizers::Recipe& recipe,
         for (const std::string& name : unit) {
           if (meter.has(name)) changed.set_matrix(name, meter.reference(name));
         }
-        HiddenStates moved = entering;
+        NARROW_TRY(HiddenStates moved, entering.copy());
         NARROW_RETURN_IF_ERROR(BlockPass(spec, layer, moved, pool.threads()).finish(changed, moved));
         variants.values.insert(variants.values.end(), moved.values.begin(), moved.values.end());
         variants.sequences += judged;

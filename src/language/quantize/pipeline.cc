@@ -116,11 +116,11 @@ Status check_job(const LanguageJob& job, const quantizers::Recipe& recipe, const
 }
 
 // All blocks into the journal. Those that are there already are only run, which gives the next one the same inputs.
-Status fill_journal(const LanguageJob& job, const quantizers::Recipe& recipe, const Journal& journal, base::ThreadPool& pool, LanguageResult& result) {
+Status fill_journal(const LanguageJob& job, const quantizers::Recipe& recipe, const Journal& journal, base::ThreadPool& pool, const std::string& spill_folder, LanguageResult& result) {
   const Spec& spec = job.model->spec;
   BlockQuantizer quantizer(spec, recipe, pool);
-  NARROW_TRY(HiddenStates states, embed_sequences(spec, *job.model->weights, job.sequences, pool.threads()));
-  HiddenStates float_states = states;
+  NARROW_TRY(HiddenStates states, embed_sequences(spec, *job.model->weights, job.sequences, pool.threads(), spill_folder));
+  NARROW_TRY(HiddenStates float_states, states.copy());
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     if (job.progress) job.progress("quantizing blocks", static_cast<std::size_t>(layer), static_cast<std::size_t>(spec.layers));
     BlockResult block;
@@ -144,10 +144,10 @@ Status fill_journal(const LanguageJob& job, const quantizers::Recipe& recipe, co
 }
 
 // The mean square of what each Linear reads in the float model.
-Result<std::map<std::string, std::vector<float>>> measure_importance(const LanguageJob& job, base::ThreadPool& pool) {
+Result<std::map<std::string, std::vector<float>>> measure_importance(const LanguageJob& job, base::ThreadPool& pool, const std::string& spill_folder) {
   const Spec& spec = job.model->spec;
   std::map<std::string, std::vector<float>> importance;
-  NARROW_TRY(HiddenStates states, embed_sequences(spec, *job.model->weights, job.sequences, pool.threads()));
+  NARROW_TRY(HiddenStates states, embed_sequences(spec, *job.model->weights, job.sequences, pool.threads(), spill_folder));
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     if (job.progress) job.progress("measuring inputs", static_cast<std::size_t>(layer), static_cast<std::size_t>(spec.layers));
     BlockPass pass(spec, layer, states, pool.threads());
@@ -210,6 +210,8 @@ Status check_output(const std::string& out, const ExportFormat& format) {
 
 }  // namespace
 
+constexpr double kTokensAtWork = 1024;  // of spilled ones, in memory at a time
+
 LanguageEstimate estimate(const LanguageJob& job) {
   const Spec& spec = job.model->spec;
   LanguageEstimate found;
@@ -241,7 +243,14 @@ LanguageEstimate estimate(const LanguageJob& job) {
     return found;
   }
   // In the float model and in the quantized one; and the hidden numbers of both, and of the next block.
-  found.memory = (std::uint64_t{96} << 20) + weights * 4 + hessians * 12 + largest * 16 + static_cast<std::uint64_t>(tokens * (8 * kept + 12 * static_cast<double>(spec.hidden)));
+  found.memory = (std::uint64_t{96} << 20) + weights * 4 + hessians * 12 + largest * 16;
+  const auto of_tokens = [&](double count) { return static_cast<std::uint64_t>(count * (8 * kept + 12 * static_cast<double>(spec.hidden))); };
+  if (job.max_memory != 0 && found.memory + of_tokens(tokens) > job.max_memory) {
+    found.spilled = of_tokens(tokens);
+    found.memory += 2 * of_tokens(std::min(tokens, std::max(kTokensAtWork, static_cast<double>(job.sequences.front().size()))));
+  } else {
+    found.memory += of_tokens(tokens);
+  }
   found.operations = layers * (4 * tokens * per_token + solving);
   return found;
 }
@@ -262,6 +271,21 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
   if (blocks) recipe.rules.push_back({.quantize = false});  // the weights reach the format as floats
   base::ThreadPool pool(std::max(1, job.threads));
   const std::string folder = job.out + ".partial";
+  std::string spill_folder;
+  if (job.max_memory != 0) {
+    const LanguageEstimate needed = estimate(job);
+    if (needed.memory > job.max_memory) {
+      return resource_exhausted(fmt::format("this needs up to {} bytes of memory{}, more than the {} that are allowed", needed.memory, needed.spilled != 0 ? " with all calibration tokens spilled" : "", job.max_memory))
+          .hint("Raise --max-memory; with method rounding, or fewer --threads, less is needed.");
+    }
+    if (needed.spilled != 0) {
+      if (recipe.weights.bits_per_weight > 0) {
+        return unsupported("a budget of bits a weight is measured with all calibration tokens in memory, which --max-memory forbids").hint("Calibrate on fewer --samples, or settle the budget without the limit: the recipe in its output replays within it.");
+      }
+      std::error_code error;
+      spill_folder = fs::absolute(job.out, error).parent_path().string();
+    }
+  }
   const SavedBudget saved(folder, describe_job(job, recipe));
   const bool budgeted = recipe.weights.bits_per_weight > 0;
   if (budgeted) {
@@ -286,7 +310,7 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
   if (!needs_data(recipe)) {
     std::map<std::string, std::vector<float>> importance;
     if (blocks && !job.sequences.empty()) {
-      NARROW_TRY(importance, measure_importance(job, pool));
+      NARROW_TRY(importance, measure_importance(job, pool, spill_folder));
       request.importance = [&](const std::string& module) {
         const auto found = importance.find(module);
         return found == importance.end() ? std::vector<float>() : found->second;
@@ -300,7 +324,7 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
     if (job.sequences.empty()) return invalid_argument(fmt::format("method '{}' needs calibration text", recipe.method)).hint("Give some with --data, or use a method that needs none: rounding, hqq, nf4.");
     NARROW_TRY(const Journal journal, Journal::open(folder, describe_job(job, recipe), job.resume));
     if (budgeted) NARROW_RETURN_IF_ERROR(saved.write(recipe, result.budget));
-    NARROW_RETURN_IF_ERROR(fill_journal(job, recipe, journal, pool, result));
+    NARROW_RETURN_IF_ERROR(fill_journal(job, recipe, journal, pool, spill_folder, result));
     const JournalWeights weights(job.model->weights, job.model->spec, journal);
     request.weights = &weights;
     NARROW_RETURN_IF_ERROR(write_out(*format, job.out, request));

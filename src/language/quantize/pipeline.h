@@ -18,6 +18,7 @@ struct LanguageJob {
   std::vector<std::vector<std::int64_t>> sequences;  // calibration, all of one length; for methods that need data
   std::string out;                                   // what the format writes: a folder or a file; must not exist
   std::string format;                                // a row of export_formats(); empty: by the method
+  std::uint64_t max_memory = 0;                      // bytes that may be resident; calibration tokens beyond are spilled. 0: no limit
   bool resume = false;                               // go on where an interrupted run stopped
   int threads = 1;
   Progress progress;
@@ -35,6 +36,7 @@ struct LanguageResult {
 // What quantizing will take, before it is done.
 struct LanguageEstimate {
   std::uint64_t memory = 0;      // bytes, at most resident
+  std::uint64_t spilled = 0;     // bytes of calibration tokens in temporary files beside the output; 0: they stay in memory
   double operations = 0;         // multiplications and additions, the methods' own work included
 };
 LanguageEstimate estimate(const LanguageJob& job);

@@ -113,6 +113,41 @@ TEST(Pipeline, RoundedInputsNeedAFormatThatSaysSo) {
   EXPECT_EQ(convert_checkpoint(convert).error().code(), ErrorCode::kUnsupported);
 }
 
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+TEST(Pipeline, SpilledTokensGiveTheSameBytes) {
+  const TemporaryFolder folder;
+  for (const char* family : {"llama", "gpt_neox"}) {
+    const Checkpoint model = save(small_model(family), folder / (std::string(family) + "-model"));
+    for (const char* method : {"gptq", "awq-gptq"}) {
+      LanguageJob job = make_job(model, folder / (std::string(family) + method), method);
+      job.sequences = random_sequences(model.spec.vocabulary, 64, 48);
+      job.format = "compressed-tensors";
+      const LanguageEstimate whole = estimate(job);
+      EXPECT_EQ(whole.spilled, 0u);
+      const auto made = quantize_checkpoint(job);
+      ASSERT_TRUE(made.ok()) << made.error().to_string();
+      LanguageJob spilling = job;
+      spilling.out += "-spilled";
+      spilling.max_memory = whole.memory - 1;
+      EXPECT_GT(estimate(spilling).spilled, 0u);
+      EXPECT_LT(estimate(spilling).memory, whole.memory);
+      const auto spilled = quantize_checkpoint(spilling);
+      ASSERT_TRUE(spilled.ok()) << spilled.error().to_string();
+      EXPECT_EQ(contents(job.out + "/model.safetensors"), contents(spilling.out + "/model.safetensors")) << family << ", " << method;
+      spilling.out += "-again";
+      spilling.max_memory = 1 << 20;
+      const auto refused = quantize_checkpoint(spilling);
+      ASSERT_FALSE(refused.ok());
+      EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+    }
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) EXPECT_TRUE(entry.is_directory()) << entry.path();  // nothing was left behind
+}
+
 // AWQ's config has one group size for all.
 TEST(Pipeline, AFormatThatCannotMixSaysSo) {
   const TemporaryFolder folder;
