@@ -54,7 +54,7 @@ std::vector<Tensor> run(const graph::Graph& graph, const std::vector<runtime::Na
   std::vector<runtime::NamedTensor> inputs;
   for (const auto& entry : given) {
     for (const graph::ValueId id : (*session)->graph().inputs) {
-      if ((*session)->graph().value(id).name == entry.name) inputs.push_back(entry);
+      if ((*session)->graph().value(id).name == entry.first) inputs.push_back(entry);
     }
   }
   auto out = (*session)->run(inputs);

@@ -13,6 +13,7 @@
 #include "base/float16.h"
 #include "formats/safetensors/writer.h"
 #include "language/decoder.h"
+#include "language/encoder.h"
 #include "wire/json.h"
 
 namespace narrow::language {
@@ -178,6 +179,11 @@ Status write_folder(const ExportRequest& request, const FolderFormat& format) {
     NARROW_TRY(Item item, plain_item(request, name, is_linear));
     items.push_back(std::move(item));
   }
+
+  // A tied head is no tensor of the checkpoint, and a module of its readers all the same.
+  const std::string& head = model.spec.names.head;
+  const bool has_head = !head.empty() && (!model.spec.encoder || has_masked_head(model.spec, *model.weights));
+  if (has_head && std::find(kept.begin(), kept.end(), head) == kept.end()) kept.push_back(head);
 
   // Shards in the order of the checkpoint.
   std::vector<std::vector<Item>> shards(1);
