@@ -71,6 +71,12 @@ void copy_words(const Word* from, Word* to, const std::vector<StridedAxis>& give
       axes.erase(contiguous);
     }
   }
+  // Runs of a few words: a call and a division for each would take longer than the words.
+  constexpr std::int64_t kShortRun = 8, kManyRuns = 1 << 16;
+  if (rows.extent == 1 && inner.extent <= kShortRun && !axes.empty() && axes.back().extent <= kManyRuns) {
+    rows = axes.back();
+    axes.pop_back();
+  }
   std::int64_t outer = 1;
   for (const StridedAxis& axis : axes) outer *= axis.extent;
   parallel_ranges(pool, outer, [&](std::int64_t begin, std::int64_t end) {
