@@ -41,6 +41,7 @@ int quantize_command(const Arguments& arguments);
 int evaluate_command(const Arguments& arguments);
 int generate_command(const Arguments& arguments);
 int compare_command(const Arguments& arguments);
+int diagnose_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
 int convert_command(const Arguments& arguments);
 int run_command(const Arguments& arguments);

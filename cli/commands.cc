@@ -11,6 +11,7 @@ constexpr Command kCommands[] = {
     {"quantize", "make a smaller, faster model and prove what it cost", quantize_command},
     {"evaluate", "measure a model on data", evaluate_command},
     {"compare", "set models side by side: size, latency, accuracy, memory, layer by layer", compare_command},
+    {"diagnose", "say why a quantized model is worse than its float model, and what to do", diagnose_command},
     {"bench", "measure latency, throughput and memory", bench_command},
     {"convert", "read a model and write it again, in the format the new name says", convert_command},
     {"run", "run a model on given inputs", run_command},

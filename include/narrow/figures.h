@@ -181,6 +181,33 @@ struct Trail {
   std::vector<RangeCoverage> convergence;
 };
 
+// ---- diagnosis -----------------------------------------------------------------------------------------------------
+
+// One cause of lost accuracy, speed or size, recognised by a test.
+struct Finding {
+  std::string cause;                     // "calibration_mean", …; docs/guide/diagnose.md lists them
+  std::vector<std::string> layers;       // where it is seen, worst first; empty: the whole model
+  std::string evidence;                  // what was found, with figures
+  std::string remedy;                    // what to do
+  std::string flag;                      // the flags of `quantize` that do it; empty when none does
+  std::vector<std::string> excluded;     // the layers that the remedy keeps in float
+  std::optional<double> gain_db;         // of SQNR at the outputs, measured with this alone mended
+};
+
+// Error of one layer: made by its own integers, its inputs being exact, and as it arrives in the running model.
+struct LayerError {
+  std::string layer, op_type, value;
+  double alone_db = 0, accumulated_db = 0;
+  std::string cause;                     // of the finding that names this layer first; empty when none does
+};
+
+struct Diagnosis {
+  std::vector<Finding> findings;         // the most damaging first
+  std::vector<LayerError> layers;        // worst alone first
+  std::optional<Metrics> reference, quantized;
+  std::vector<std::string> notes;        // what could not be looked at, and why
+};
+
 // ---- the report ----------------------------------------------------------------------------------------------------
 
 struct ReportModel {                          // one row of the comparison

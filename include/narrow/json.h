@@ -8,6 +8,7 @@
 #include "narrow/array.h"
 #include "narrow/bench.h"
 #include "narrow/catalog.h"
+#include "narrow/diagnose.h"
 #include "narrow/evaluate.h"
 #include "narrow/language.h"
 #include "narrow/model.h"
@@ -26,6 +27,7 @@ std::string to_json(const Report& report);                                    //
 std::string to_json(const Quantization& quantization, const Verdict& verdict, const ModelInfo& before,
                     const ModelInfo& after);
 std::string to_json(const QuantizationPlan& plan);
+std::string to_json(const Diagnosis& diagnosis);
 std::string to_json(const LanguageInfo& info);
 std::string to_json(const LanguageQuantization& quantization);
 std::string to_json(const PerplexityFigures& figures);

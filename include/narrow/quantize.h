@@ -18,6 +18,7 @@ namespace narrow {
 // What is left out comes from the recipe file, then from the defaults.
 struct QuantizeOptions {
   std::string recipe_file;                    // TOML
+  std::string recipe;                         // TOML itself, where there is no file
   std::optional<std::string> method;          // "auto", "static", "dynamic", "fp16", …; see `narrow list methods`
   std::optional<std::string> target;          // "onnxruntime", …
   std::optional<std::string> form;            // "qdq" | "qoperator"

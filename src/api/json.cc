@@ -238,6 +238,28 @@ std::string to_json(const QuantizationPlan& plan) {
                  {"notes", plan.notes}, {"recipe", plan.recipe}});
 }
 
+std::string to_json(const Diagnosis& diagnosis) {
+  Json json = {{"version", version()}};
+  if (diagnosis.reference) json["float"] = json_of(*diagnosis.reference);
+  if (diagnosis.quantized) json["quantized"] = json_of(*diagnosis.quantized);
+  Json findings = Json::array();
+  for (const Finding& f : diagnosis.findings) {
+    Json one = {{"cause", f.cause}, {"evidence", f.evidence}, {"remedy", f.remedy}, {"flag", f.flag}, {"layers", f.layers}};
+    put(one, "gain_db", f.gain_db);
+    findings.push_back(std::move(one));
+  }
+  json["findings"] = std::move(findings);
+  Json layers = Json::array();
+  for (const LayerError& e : diagnosis.layers) {
+    Json one = {{"layer", e.layer}, {"op_type", e.op_type}, {"value", e.value}, {"alone_db", number(e.alone_db)}, {"accumulated_db", number(e.accumulated_db)}};
+    if (!e.cause.empty()) one["cause"] = e.cause;
+    layers.push_back(std::move(one));
+  }
+  json["layers"] = std::move(layers);
+  json["notes"] = diagnosis.notes;
+  return finish(json);
+}
+
 std::string to_json(const std::vector<NamedArray>& outputs) {
   Json list = Json::array();
   for (const NamedArray& output : outputs) {

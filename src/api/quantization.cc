@@ -104,6 +104,8 @@ Result<quantizers::Recipe> make_recipe(const QuantizeOptions& options, const Dat
   if (!options.recipe_file.empty()) {
     NARROW_TRY(const std::string text, base::read_text_file(options.recipe_file));
     NARROW_TRY(recipe, quantizers::parse_recipe(text, options.recipe_file));
+  } else if (!options.recipe.empty()) {
+    NARROW_TRY(recipe, quantizers::parse_recipe(options.recipe, "the recipe given"));
   }
   if (options.method) recipe.method = *options.method;
   if (options.target) recipe.target = *options.target;
