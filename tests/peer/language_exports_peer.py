@@ -2,8 +2,9 @@
 
 compressed-tensors (4, 3 and 8 bits, symmetric; W8A8 with inputs rounded by token and by one scale; all mixed; asymmetric
 dequantized on loading) and bitsandbytes NF4 and LLM.int8 by transformers; ONNX by
-ONNX Runtime, whole and with its cache. What a reader is not installed for is said and left out. (GGUF: gguf_peer.py.)
+ONNX Runtime, whole and with its cache; GPTQ (v1, v2) and AWQ by GPTQModel's CPU kernels. What a reader is not installed for is said and left out. (GGUF: gguf_peer.py.)
 """
+import os
 import pathlib
 import tempfile
 
@@ -53,6 +54,16 @@ def by_transformers(folder, windows, dequantize=False):
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **extra).eval()
     with torch.no_grad():
         return perplexity(model(torch.from_numpy(windows)).logits.numpy(), windows)
+
+
+def by_gptqmodel(folder, windows, kernel):
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")     # on two cores it asks itself for more threads than it allows
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")       # compiling its kernels takes minutes, running them seconds
+    import torch
+    from gptqmodel import BACKEND, GPTQModel
+    model = GPTQModel.load(str(folder), backend=getattr(BACKEND, kernel), device="cpu").model
+    with torch.no_grad():
+        return perplexity(model(torch.from_numpy(windows)).logits.float().numpy(), windows)
 
 
 def by_onnxruntime(path, windows):
@@ -116,6 +127,13 @@ def main():
             compare("bitsandbytes NF4", by_transformers(nf4, windows), own(nf4))
             int8 = quantize("int8", "--method", "llm-int8")
             compare("bitsandbytes LLM.int8", by_transformers(int8, windows), own(int8))
+        if not has("gptqmodel"):
+            print("GPTQModel is not installed: left out")
+        else:
+            for form, kernel, options in (("gptq", "TORCH", ["--symmetric"]), ("gptq", "TORCH", ["--symmetric", "--bits", "8"]), ("gptq_v2", "TORCH", []), ("gptq_v2", "TORCH", ["--bits", "2", "--group-size", "32"]),
+                                          ("awq", "TORCH_AWQ", [])):
+                path = quantize(form + "".join(options), "--method", "rounding", "--format", form, *options)
+                compare(" ".join([form, *options]), by_gptqmodel(path, windows, kernel), own(path))
 
 
 if not has("tokenizers"):
