@@ -1,4 +1,5 @@
 // Convolution on oneDNN. Weights are packed once into the format that the chosen primitive asks for.
+#include <cstring>
 #include <optional>
 
 #include "kernels/convolution/convolution.h"
@@ -136,7 +137,14 @@ class OnednnConvolution final : public Convolution {
           {DNNL_ARG_DST, destination_reorder_ ? *destination_packed_ : to},
           {DNNL_ARG_SCRATCHPAD, onednn::scratchpad(scratchpad_desc_)}};
       if (bias_) arguments.emplace(DNNL_ARG_BIAS, onednn::memory_of(*bias_, a.bias));
-      if (has_residual_) {
+      if (added_first_) {
+        const memory residual = onednn::memory_of(destination_user_, a.residual);
+        if (destination_reorder_) {
+          dnnl::reorder(residual, *destination_packed_).execute(stream, const_cast<memory&>(residual), *destination_packed_);
+        } else if (a.residual != a.destination) {
+          std::memcpy(a.destination, a.residual, destination_user_.get_size());
+        }
+      } else if (has_residual_) {
         arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, onednn::memory_of(destination_user_, a.residual));
       }
       primitive_.execute(stream, arguments);
@@ -152,7 +160,12 @@ class OnednnConvolution final : public Convolution {
   void add_post_operations(const ConvolutionProblem& p) {
     dnnl::post_ops operations;
     has_residual_ = p.has_residual;
-    if (p.has_residual) operations.append_binary(dnnl::algorithm::binary_add, destination_user_);
+    // Without AVX-512, oneDNN 2.6 adds the wrong elements of a second operand where channels do not fill a vector: there the
+    // residual is laid into the destination and summed up onto.
+    constexpr std::int64_t kVector = 8;
+    added_first_ = p.has_residual && p.out_channels % kVector != 0 && base::effective_isa() < base::Isa::kAvx512;
+    if (added_first_) operations.append_sum(1);
+    else if (p.has_residual) operations.append_binary(dnnl::algorithm::binary_add, destination_user_);
     using Kind = ConvolutionActivation::Kind;
     const ConvolutionActivation& a = p.activation;
     switch (a.kind) {
@@ -186,7 +199,7 @@ class OnednnConvolution final : public Convolution {
   int threads_;
   memory::desc source_user_, destination_user_, weights_user_, source_desc_, destination_desc_, weights_desc_, scratchpad_desc_;
   std::optional<memory::desc> bias_;
-  bool has_residual_ = false;
+  bool has_residual_ = false, added_first_ = false;
   dnnl::primitive_attr attributes_ = onednn::attributes();
   dnnl::primitive primitive_;
   std::optional<Reorder> source_reorder_, destination_reorder_;
