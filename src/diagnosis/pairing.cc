@@ -181,6 +181,15 @@ class Pairer {
 double ActivationSite::low() const { return (static_cast<double>(integer_range(storage_type).min) - zero_point) * scale; }
 double ActivationSite::high() const { return (static_cast<double>(integer_range(storage_type).max) - zero_point) * scale; }
 
+Channels ConstantSite::channels() const {
+  const Shape& shape = original.shape();
+  Channels channels;
+  if (shape.empty()) return channels;
+  channels.count = static_cast<std::size_t>(shape[static_cast<std::size_t>(axis)]);
+  for (std::size_t i = static_cast<std::size_t>(axis) + 1; i < shape.size(); ++i) channels.inner *= static_cast<std::size_t>(shape[i]);
+  return channels;
+}
+
 Result<Pairing> pair(const Graph& reference, const Graph& quantized) { return Pairer(reference, quantized).run(); }
 
 std::string layer_of(const Graph& graph, const Uses& uses, ValueId value) {

@@ -24,6 +24,12 @@ struct ActivationSite {
   double high() const;
 };
 
+// Which slice along an axis each element of a row-major tensor lies in.
+struct Channels {
+  std::size_t count = 1, inner = 1;
+  std::size_t of(std::size_t element) const { return element / inner % count; }
+};
+
 // The constant weight or bias of a layer, behind a DequantizeLinear.
 struct ConstantSite {
   std::string layer, op_type;                     // the node in the float model
@@ -37,6 +43,8 @@ struct ConstantSite {
   bool depthwise = false;
   DType storage_type = DType::kUndefined;
   double zero_point_largest = 0;                  // of all zero points, by size
+
+  Channels channels() const;                      // along `axis`
 };
 
 // A layer with weights that the quantized model still computes in float.

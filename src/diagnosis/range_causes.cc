@@ -141,7 +141,6 @@ Status find_outlier_channels(const Evidence& evidence, Findings& findings) {
   Finding finding;
   finding.cause = "outlier_channels";
   finding.gain_db = mended - evidence.sqnr_db;
-  std::string pattern;
   for (const ActivationSite* s : sites) finding.layers.push_back(layer_name(evidence, *s));
   finding.evidence = fmt::format("channel {} of '{}' reaches {:.4g} where the others stay below {:.4g}, so that they share {:.0f} of {} steps",
                                  worst.channels.front(), site.value, worst.largest, worst.rest,

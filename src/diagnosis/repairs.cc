@@ -73,17 +73,12 @@ Graph with_constants(const Graph& quantized, std::span<const std::pair<const Con
 
 Tensor rounded_per_channel(const ConstantSite& site) {
   Tensor out = site.original.clone();
-  const Shape& shape = out.shape();
-  const std::size_t axis = static_cast<std::size_t>(site.axis);
-  std::int64_t inner = 1;
-  for (std::size_t i = axis + 1; i < shape.size(); ++i) inner *= shape[i];
-  const std::int64_t channels = shape[axis];
+  const Channels channels = site.channels();
   std::span<float> values = out.mutable_data<float>();
-  const auto channel = [&](std::size_t i) { return static_cast<std::size_t>((static_cast<std::int64_t>(i) / inner) % channels); };
-  std::vector<float> scale(static_cast<std::size_t>(channels), 0.0f);
-  for (std::size_t i = 0; i < values.size(); ++i) scale[channel(i)] = std::max(scale[channel(i)], std::abs(values[i]) / 127.0f);
+  std::vector<float> scale(channels.count, 0.0f);
+  for (std::size_t i = 0; i < values.size(); ++i) scale[channels.of(i)] = std::max(scale[channels.of(i)], std::abs(values[i]) / 127.0f);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const float step = scale[channel(i)];
+    const float step = scale[channels.of(i)];
     if (step > 0) values[i] = std::nearbyint(values[i] / step) * step;
   }
   return out;

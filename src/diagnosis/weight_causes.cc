@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "diagnosis/causes.h"
 #include "diagnosis/repairs.h"
@@ -12,35 +11,30 @@
 namespace narrow::diagnosis {
 namespace {
 
-double sqnr_db(const Tensor& original, const Tensor& made) {
-  evaluation::Difference difference;
-  evaluation::add_tensors(difference, original, made);
-  return difference.sqnr_db();
+evaluation::Difference difference(const ConstantSite& site) {
+  evaluation::Difference found;
+  evaluation::add_tensors(found, site.original, site.restored);
+  return found;
 }
 
-// By output channel: channels weigh alike, as small ones matter as much as large ones to what reads them.
-std::vector<double> channels_db(const ConstantSite& site, const Tensor& made) {
-  const Shape& shape = site.original.shape();
-  const std::size_t axis = static_cast<std::size_t>(site.axis);
-  std::int64_t inner = 1;
-  for (std::size_t i = axis + 1; i < shape.size(); ++i) inner *= shape[i];
-  std::vector<double> signal(static_cast<std::size_t>(shape[axis])), noise(signal.size()), db;
+// In the mean over output channels: channels weigh alike, as small ones matter as much as large ones to what reads them.
+double channels_db(const ConstantSite& site, const Tensor& made) {
+  const Channels channels = site.channels();
+  std::vector<double> signal(channels.count), noise(channels.count);
   const std::span<const float> from = site.original.data<float>(), to = made.data<float>();
   for (std::size_t i = 0; i < from.size(); ++i) {
-    const auto channel = static_cast<std::size_t>((static_cast<std::int64_t>(i) / inner) % shape[axis]);
+    const std::size_t channel = channels.of(i);
     signal[channel] += static_cast<double>(from[i]) * from[i];
     noise[channel] += (static_cast<double>(from[i]) - to[i]) * (static_cast<double>(from[i]) - to[i]);
   }
-  for (std::size_t i = 0; i < signal.size(); ++i) {
-    if (signal[i] > 0) db.push_back(noise[i] > 0 ? std::clamp(10 * std::log10(signal[i] / noise[i]), -10.0, 80.0) : 80.0);
-  }
-  return db;
-}
-
-double mean(const std::vector<double>& values) {
   double sum = 0;
-  for (const double value : values) sum += value;
-  return values.empty() ? 0 : sum / static_cast<double>(values.size());
+  std::size_t counted = 0;
+  for (std::size_t i = 0; i < signal.size(); ++i) {
+    if (!(signal[i] > 0)) continue;
+    sum += noise[i] > 0 ? std::clamp(10 * std::log10(signal[i] / noise[i]), -10.0, 80.0) : 80.0;
+    ++counted;
+  }
+  return counted == 0 ? 0 : sum / static_cast<double>(counted);
 }
 
 // The float model's biases of these layers: corrections of a bias make up for the weights as they were.
@@ -58,65 +52,27 @@ constexpr double kWorthAScaleEach = 3;   // dB, in the mean over channels
 constexpr double kNotTheSame = 8;        // dB: rounding alone leaves more, even to 3 bits
 constexpr double kBiasesDiffer = 0.2;    // of the layer's output, root mean square: corrections stay far below
 
-}  // namespace
+using Constants = std::vector<std::pair<const ConstantSite*, Tensor>>;
 
-Status find_weights(const Evidence& evidence, Findings& findings) {
-  struct Bad { const ConstantSite* site; double before, after; };
-  std::vector<Bad> shared, foreign;
-  std::vector<std::pair<const ConstantSite*, Tensor>> per_channel, originals;
-  for (const ConstantSite& site : evidence.pairing.weights) {
-    const double whole = sqnr_db(site.original, site.restored);
-    if (site.scales == 1 && site.original.shape()[static_cast<std::size_t>(site.axis)] > 1) {
-      Tensor rounded = rounded_per_channel(site);
-      const double before = mean(channels_db(site, site.restored)), after = mean(channels_db(site, rounded));
-      if (after - before < kWorthAScaleEach) continue;
-      shared.push_back({&site, before, after});
-      per_channel.emplace_back(&site, std::move(rounded));
-    } else if (whole < kNotTheSame) {
-      foreign.push_back({&site, whole, 200});
-      originals.emplace_back(&site, site.original);
-    }
-  }
-  const auto worst_first = [](const Bad& a, const Bad& b) { return a.after - a.before > b.after - b.before; };
-  if (!shared.empty()) {
-    std::stable_sort(shared.begin(), shared.end(), worst_first);
-    add_biases(evidence, per_channel);
-    NARROW_TRY(const double mended, evidence.measure(with_constants(evidence.quantized, per_channel)));
-    Finding finding;
-    finding.cause = "per_tensor_weights";
-    finding.gain_db = mended - evidence.sqnr_db;
-    for (const Bad& bad : shared) finding.layers.push_back(bad.site->layer);
-    const Bad& worst = shared.front();
-    const auto depthwise = std::count_if(shared.begin(), shared.end(), [](const Bad& bad) { return bad.site->depthwise; });
-    finding.evidence = fmt::format("{} layers ({} depthwise) have one weight scale for all channels; the weights of '{}' are at {:.1f} dB in the mean over channels, and at {:.1f} dB with a scale each",
-                                   shared.size(), depthwise, worst.site->layer, worst.before, worst.after);
-    finding.remedy = "quantize weights per channel: leave --per-tensor out (in a recipe: per_channel = true)";
-    findings.push_back(std::move(finding));
-  }
-  if (!foreign.empty()) {
-    std::stable_sort(foreign.begin(), foreign.end(), worst_first);
-    add_biases(evidence, originals);
-    NARROW_TRY(const double mended, evidence.measure(with_constants(evidence.quantized, originals)));
-    Finding finding;
-    finding.cause = "weights_differ";
-    finding.gain_db = mended - evidence.sqnr_db;
-    for (const Bad& bad : foreign) finding.layers.push_back(bad.site->layer);
-    finding.evidence = fmt::format("the weights of {} layers are not the float model's, rounded: '{}' agrees to {:.1f} dB", foreign.size(),
-                                   foreign.front().site->layer, foreign.front().before);
-    finding.remedy = "quantize this float model again: the quantized file comes from another checkpoint, was equalized, or is damaged";
-    findings.push_back(std::move(finding));
-  }
-  return {};
+// A weight, and what it was and would be worth.
+struct Weight {
+  const ConstantSite* site;
+  double before, after;
+};
+
+// The finding that these weights are to blame: what the outputs win with `mended` in their place.
+Result<Finding> blame(const Evidence& evidence, std::string cause, std::vector<Weight>& weights, Constants mended) {
+  std::stable_sort(weights.begin(), weights.end(), [](const Weight& a, const Weight& b) { return a.after - a.before > b.after - b.before; });
+  add_biases(evidence, mended);
+  NARROW_TRY(const double db, evidence.measure(with_constants(evidence.quantized, mended)));
+  Finding finding;
+  finding.cause = std::move(cause);
+  finding.gain_db = db - evidence.sqnr_db;
+  for (const Weight& weight : weights) finding.layers.push_back(weight.site->layer);
+  return finding;
 }
 
-double rms_difference(const Tensor& a, const Tensor& b) {
-  double sum = 0;
-  const std::span<const float> x = a.data<float>(), y = b.data<float>();
-  for (std::size_t i = 0; i < x.size(); ++i) sum += (static_cast<double>(x[i]) - y[i]) * (static_cast<double>(x[i]) - y[i]);
-  return x.empty() ? 0 : std::sqrt(sum / static_cast<double>(x.size()));
-}
-
-// Of what the layer makes, where that is a site; else 0.
+// Root mean square of what the layer makes, where that is a site; else 0.
 double output_rms(const Evidence& evidence, const std::string& layer) {
   for (std::size_t i = 0; i < evidence.pairing.activations.size(); ++i) {
     const SiteStatistics& live = evidence.live[i];
@@ -127,13 +83,50 @@ double output_rms(const Evidence& evidence, const std::string& layer) {
   return 0;
 }
 
+}  // namespace
+
+Status find_weights(const Evidence& evidence, Findings& findings) {
+  std::vector<Weight> shared, foreign;
+  Constants per_channel, originals;
+  for (const ConstantSite& site : evidence.pairing.weights) {
+    if (site.scales == 1 && site.channels().count > 1) {
+      Tensor rounded = rounded_per_channel(site);
+      const double before = channels_db(site, site.restored), after = channels_db(site, rounded);
+      if (after - before < kWorthAScaleEach) continue;
+      shared.push_back({&site, before, after});
+      per_channel.emplace_back(&site, std::move(rounded));
+    } else if (const double whole = difference(site).sqnr_db(); whole < kNotTheSame) {
+      foreign.push_back({&site, whole, 200});
+      originals.emplace_back(&site, site.original);
+    }
+  }
+  if (!shared.empty()) {
+    NARROW_TRY(Finding finding, blame(evidence, "per_tensor_weights", shared, std::move(per_channel)));
+    const Weight& worst = shared.front();
+    const auto depthwise = std::count_if(shared.begin(), shared.end(), [](const Weight& weight) { return weight.site->depthwise; });
+    finding.evidence = fmt::format("{} layers ({} depthwise) have one weight scale for all channels; the weights of '{}' are at {:.1f} dB in the mean over channels, and at {:.1f} dB with a scale each",
+                                   shared.size(), depthwise, worst.site->layer, worst.before, worst.after);
+    finding.remedy = "quantize weights per channel: leave --per-tensor out (in a recipe: per_channel = true)";
+    findings.push_back(std::move(finding));
+  }
+  if (!foreign.empty()) {
+    NARROW_TRY(Finding finding, blame(evidence, "weights_differ", foreign, std::move(originals)));
+    finding.evidence = fmt::format("the weights of {} layers are not the float model's, rounded: '{}' agrees to {:.1f} dB", foreign.size(),
+                                   foreign.front().site->layer, foreign.front().before);
+    finding.remedy = "quantize this float model again: the quantized file comes from another checkpoint, was equalized, or is damaged";
+    findings.push_back(std::move(finding));
+  }
+  return {};
+}
+
 Status find_biases(const Evidence& evidence, Findings& findings) {
-  std::vector<std::pair<const ConstantSite*, Tensor>> originals;
+  Constants originals;
   Finding finding;
   double worst = 0;
   const ConstantSite* first = nullptr;
   for (const ConstantSite& site : evidence.pairing.biases) {
-    const double moved = rms_difference(site.original, site.restored), output = output_rms(evidence, site.layer);
+    const evaluation::Difference found = difference(site);
+    const double moved = std::sqrt(found.noise / static_cast<double>(std::max<std::uint64_t>(found.elements, 1))), output = output_rms(evidence, site.layer);
     if (!(output > 0) || moved < kBiasesDiffer * output) continue;
     if (moved / output > worst) {
       worst = moved / output;
@@ -156,14 +149,11 @@ void find_dead_channels(const Evidence& evidence, Findings& findings) {
   Finding finding;
   std::size_t channels = 0, all = 0;
   for (const ConstantSite& site : evidence.pairing.weights) {
-    const Shape& shape = site.original.shape();
-    const std::size_t axis = static_cast<std::size_t>(site.axis);
-    std::int64_t inner = 1;
-    for (std::size_t i = axis + 1; i < shape.size(); ++i) inner *= shape[i];
-    std::vector<bool> alive(static_cast<std::size_t>(shape[axis]));
+    const Channels of_site = site.channels();
+    std::vector<bool> alive(of_site.count);
     const std::span<const float> values = site.original.data<float>();
     for (std::size_t i = 0; i < values.size(); ++i) {
-      if (values[i] != 0) alive[static_cast<std::size_t>((static_cast<std::int64_t>(i) / inner) % shape[axis])] = true;
+      if (values[i] != 0) alive[of_site.of(i)] = true;
     }
     const auto dead = static_cast<std::size_t>(std::count(alive.begin(), alive.end(), false));
     all += alive.size();
@@ -184,7 +174,6 @@ void find_float_weights(const Evidence& evidence, Findings& findings) {
   std::uint64_t bytes = 0;
   Finding finding;
   finding.cause = "left_in_float";
-  std::set<std::string> excluded;
   for (const FloatLayer& layer : floats) {
     bytes += layer.bytes;
     finding.layers.push_back(layer.layer);
@@ -206,7 +195,7 @@ void find_overflow(const Evidence& evidence, Findings& findings) {
   // 32 bits hold the largest sum of u8 x s8 products of this many terms.
   constexpr std::int64_t kMostTerms = 2147483647 / (255 * 128);
   for (const ConstantSite& site : evidence.pairing.weights) {
-    const std::int64_t terms = site.original.size() / site.original.shape()[static_cast<std::size_t>(site.axis)];
+    const std::int64_t terms = site.original.size() / static_cast<std::int64_t>(site.channels().count);
     if (terms <= kMostTerms) continue;
     Finding finding;
     finding.cause = "accumulator_overflow";
