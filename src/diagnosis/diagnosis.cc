@@ -75,19 +75,16 @@ Result<Diagnosis> diagnose(const DiagnosisRequest& request) {
   const auto measured = std::shared_ptr<const datasets::Dataset>(datasets::take_samples(request.data, kMeasured));
   evaluation::SweepOptions sweep = request.sweep;
   sweep.phase = "looking at live ranges";
-  NARROW_TRY(const std::vector<SiteStatistics> live, probe(reference, pairing.activations, *probed, sweep));
   // What float layers read has no range in the quantized model: any will do to see channels by.
-  std::vector<ActivationSite> float_sites;
+  std::vector<ActivationSite> sites = pairing.activations;
   for (const FloatLayer& layer : pairing.floats) {
     ActivationSite site;
     site.reference = layer.reference_input;
     site.storage_type = DType::kU8;
-    float_sites.push_back(std::move(site));
+    sites.push_back(std::move(site));
   }
-  std::vector<SiteStatistics> float_inputs;
-  if (!float_sites.empty()) {
-    NARROW_TRY(float_inputs, probe(reference, float_sites, *probed, sweep));
-  }
+  NARROW_TRY(const std::vector<SiteStatistics> seen, probe(reference, sites, *probed, sweep));
+  const std::span<const SiteStatistics> live = std::span(seen).first(pairing.activations.size()), float_inputs = std::span(seen).subspan(live.size());
   std::vector<std::string> names;
   for (std::size_t i = 0; i < probed->size(); ++i) {
     NARROW_TRY(datasets::Sample sample, probed->read(i));

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "passes/edit.h"
+#include "passes/integer_operators.h"
 
 namespace narrow::passes {
 namespace {
@@ -15,50 +16,14 @@ using graph::Node;
 using graph::Uses;
 using graph::ValueId;
 
-constexpr std::string_view kMicrosoft = "com.microsoft";
-
 // Codes with their parameters: what a DequantizeLinear reads or a QuantizeLinear writes.
 struct Coded {
   ValueId codes, scale, zero_point;
 };
 
-enum class Shape { kConv, kMatMul, kGemm, kUnary, kBinary, kVariadic, kTransport };
-
-struct Row {
-  std::string_view from;
-  Shape shape;
-  std::string_view to;       // empty: the operator itself
-  std::string_view domain;
-};
-
-constexpr Row kRows[] = {
-    {"Conv", Shape::kConv, "QLinearConv", ""},
-    {"MatMul", Shape::kMatMul, "QLinearMatMul", ""},
-    {"Gemm", Shape::kGemm, "QGemm", kMicrosoft},
-    {"Add", Shape::kBinary, "QLinearAdd", kMicrosoft},
-    {"Mul", Shape::kBinary, "QLinearMul", kMicrosoft},
-    {"AveragePool", Shape::kUnary, "QLinearAveragePool", kMicrosoft},
-    {"GlobalAveragePool", Shape::kUnary, "QLinearGlobalAveragePool", kMicrosoft},
-    {"Sigmoid", Shape::kUnary, "QLinearSigmoid", kMicrosoft},
-    {"LeakyRelu", Shape::kUnary, "QLinearLeakyRelu", kMicrosoft},
-    {"Softmax", Shape::kUnary, "QLinearSoftmax", kMicrosoft},
-    {"Concat", Shape::kVariadic, "QLinearConcat", kMicrosoft},
-    {"MaxPool", Shape::kTransport, "", ""},
-    {"Reshape", Shape::kTransport, "", ""},
-    {"Transpose", Shape::kTransport, "", ""},
-    {"Flatten", Shape::kTransport, "", ""},
-    {"Squeeze", Shape::kTransport, "", ""},
-    {"Unsqueeze", Shape::kTransport, "", ""},
-    {"Slice", Shape::kTransport, "", ""},
-    {"Gather", Shape::kTransport, "", ""},
-    {"Expand", Shape::kTransport, "", ""},
-    {"Tile", Shape::kTransport, "", ""},
-    {"DepthToSpace", Shape::kTransport, "", ""},
-    {"Resize", Shape::kTransport, "", ""},
-    {"ReduceMax", Shape::kTransport, "", ""},
-    {"ReduceMin", Shape::kTransport, "", ""},
-    {"Pad", Shape::kTransport, "", ""},
-};
+// Operators that move codes themselves when what they read and write shares its parameters.
+constexpr std::string_view kTransport[] = {"MaxPool", "Reshape",      "Transpose", "Flatten",   "Squeeze",   "Unsqueeze", "Slice", "Gather", "Expand",
+                                           "Tile",    "DepthToSpace", "Resize",    "ReduceMax", "ReduceMin", "Pad"};
 
 class Rewriter {
  public:
@@ -66,21 +31,36 @@ class Rewriter {
 
   bool rewrite(std::size_t n) {
     Node& node = graph_.nodes[n];
-    const Row* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return node.is(r.from); });
-    if (row == std::end(kRows) || node.outputs.size() != 1) return false;
+    const IntegerOperator* row = std::find_if(std::begin(kIntegerOperators), std::end(kIntegerOperators), [&](const IntegerOperator& r) { return node.is(r.op_type); });
+    if (row == std::end(kIntegerOperators)) row = nullptr;
+    const bool transport = std::any_of(std::begin(kTransport), std::end(kTransport), [&](std::string_view type) { return node.is(type); });
+    if ((row == nullptr && !transport) || node.outputs.size() != 1) return false;
     const std::optional<Coded> out = quantized_output(node.outputs[0]);
     const std::optional<Coded> x = dequantized(node.input(0));
-    if (!x || (!out && row->shape != Shape::kGemm)) return false;
+    const bool gemm = row != nullptr && row->form == IntegerForm::kGemm;
+    if (!x || (!out && !gemm)) return false;
     std::vector<ValueId> inputs;
     const auto push = [&](const Coded& c) { inputs.insert(inputs.end(), {c.codes, c.scale, c.zero_point}); };
     const auto push_output = [&] { inputs.insert(inputs.end(), {out->scale, out->zero_point}); };
-    switch (row->shape) {
-      case Shape::kUnary:
+    if (transport) {
+      if (x->scale != out->scale || x->zero_point != out->zero_point) return false;
+      inputs = node.inputs;
+      inputs[0] = x->codes;
+      if (node.is("Pad") && node.get_string("mode", "constant") == "constant") {
+        // Only 0 has a code in every range: the zero point.
+        const Tensor* fill = graph_.constant(node.input(2));
+        const bool zero = node.input(2) == kNoValue || (fill != nullptr && fill->size() == 1 && fill->at_as_double(0) == 0);
+        if (!zero) return false;
+        inputs.resize(std::max<std::size_t>(inputs.size(), 3), kNoValue);
+        inputs[2] = x->zero_point;
+      }
+    } else switch (row->form) {
+      case IntegerForm::kUnary:
         push(*x);
         push_output();
         break;
-      case Shape::kBinary:
-      case Shape::kMatMul: {
+      case IntegerForm::kBinary:
+      case IntegerForm::kMatMul: {
         const std::optional<Coded> y = dequantized(node.input(1));
         if (!y) return false;
         push(*x);
@@ -88,14 +68,14 @@ class Rewriter {
         push_output();
         break;
       }
-      case Shape::kConv:
-      case Shape::kGemm: {
+      case IntegerForm::kConv:
+      case IntegerForm::kGemm: {
         const std::optional<Coded> w = dequantized(node.input(1));
         const std::optional<Coded> b = dequantized(node.input(2));
         if (!w || (node.input(2) != kNoValue && !b)) return false;
         push(*x);
         push(*w);
-        if (row->shape == Shape::kConv) {
+        if (row->form == IntegerForm::kConv) {
           push_output();
           if (b) inputs.push_back(b->codes);
         } else {
@@ -105,7 +85,7 @@ class Rewriter {
         }
         break;
       }
-      case Shape::kVariadic: {
+      case IntegerForm::kVariadic: {
         push_output();
         for (ValueId id : node.inputs) {
           const std::optional<Coded> part = dequantized(id);
@@ -114,23 +94,10 @@ class Rewriter {
         }
         break;
       }
-      case Shape::kTransport:
-        if (x->scale != out->scale || x->zero_point != out->zero_point) return false;
-        inputs = node.inputs;
-        inputs[0] = x->codes;
-        if (row->from == "Pad" && node.get_string("mode", "constant") == "constant") {
-          // Only 0 has a code in every range: the zero point.
-          const Tensor* fill = graph_.constant(node.input(2));
-          const bool zero = node.input(2) == kNoValue || (fill != nullptr && fill->size() == 1 && fill->at_as_double(0) == 0);
-          if (!zero) return false;
-          inputs.resize(std::max<std::size_t>(inputs.size(), 3), kNoValue);
-          inputs[2] = x->zero_point;
-        }
-        break;
     }
-    if (row->from == "Softmax") node.set("opset", std::int64_t{13});
-    if (row->from == "Softmax" && !node.has("axis")) node.set("axis", std::int64_t{-1});
-    if (row->shape == Shape::kGemm) node.erase("beta");
+    if (node.is("Softmax")) node.set("opset", std::int64_t{13});
+    if (node.is("Softmax") && !node.has("axis")) node.set("axis", std::int64_t{-1});
+    if (gemm) node.erase("beta");
     if (out) {
       const int quantize = uses_.readers[node.outputs[0]][0].node;
       node.outputs[0] = out->codes;
@@ -138,8 +105,10 @@ class Rewriter {
       graph_.nodes[quantize].outputs.clear();
     }
     node.inputs = std::move(inputs);
-    if (!row->to.empty()) node.op_type = row->to;
-    if (!row->domain.empty()) node.domain = row->domain;
+    if (row != nullptr) {
+      node.op_type = row->integer_type;
+      node.domain = row->domain;
+    }
     return true;
   }
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <tuple>
 
+#include "passes/integer_operators.h"
+
 namespace narrow::passes {
 namespace {
 
@@ -13,32 +15,9 @@ using graph::kNoValue;
 using graph::Node;
 using graph::ValueId;
 
-enum class Form { kConv, kMatMul, kGemm, kUnary, kBinary, kVariadic };
-
-struct Row {
-  std::string_view from, domain;
-  Form form;
-  std::string_view to;
-};
-
-constexpr std::string_view kMicrosoft = "com.microsoft";
-constexpr Row kRows[] = {
-    {"QLinearConv", "", Form::kConv, "Conv"},
-    {"QLinearMatMul", "", Form::kMatMul, "MatMul"},
-    {"QGemm", kMicrosoft, Form::kGemm, "Gemm"},
-    {"QLinearAdd", kMicrosoft, Form::kBinary, "Add"},
-    {"QLinearMul", kMicrosoft, Form::kBinary, "Mul"},
-    {"QLinearAveragePool", kMicrosoft, Form::kUnary, "AveragePool"},
-    {"QLinearGlobalAveragePool", kMicrosoft, Form::kUnary, "GlobalAveragePool"},
-    {"QLinearSigmoid", kMicrosoft, Form::kUnary, "Sigmoid"},
-    {"QLinearLeakyRelu", kMicrosoft, Form::kUnary, "LeakyRelu"},
-    {"QLinearSoftmax", kMicrosoft, Form::kUnary, "Softmax"},
-    {"QLinearConcat", kMicrosoft, Form::kVariadic, "Concat"},
-};
-
-const Row* row_of(const Node& node) {
-  for (const Row& row : kRows) {
-    if (node.op_type == row.from && node.domain == row.domain) return &row;
+const IntegerOperator* row_of(const Node& node) {
+  for (const IntegerOperator& row : kIntegerOperators) {
+    if (node.op_type == row.integer_type && node.domain == row.domain) return &row;
   }
   return nullptr;
 }
@@ -59,7 +38,7 @@ class Rewriter {
     graph_.nodes.clear();
     int rewritten = 0;
     for (Node& node : nodes) {
-      const Row* row = row_of(node);
+      const IntegerOperator* row = row_of(node);
       if (row == nullptr || !rewrite(node, *row)) {
         graph_.nodes.push_back(std::move(node));
         continue;
@@ -99,7 +78,7 @@ class Rewriter {
     return dequantize(codes, id, kNoValue, 0);
   }
 
-  bool rewrite(Node& node, const Row& row) {
+  bool rewrite(Node& node, const IntegerOperator& row) {
     std::vector<ValueId> inputs;
     ValueId scale = kNoValue, zero_point = kNoValue;   // of the output
     const auto part = [&](std::size_t at, std::int64_t axis) { return dequantize(node.input(at), node.input(at + 1), node.input(at + 2), axis); };
@@ -108,20 +87,20 @@ class Rewriter {
       zero_point = node.input(at + 1);
     };
     switch (row.form) {
-      case Form::kUnary:
+      case IntegerForm::kUnary:
         if (node.get_int("channels_last", 0) != 0) return false;
         inputs = {part(0, 0)};
         output(3);
         break;
-      case Form::kBinary:
+      case IntegerForm::kBinary:
         inputs = {part(0, 0), part(3, 0)};
         output(6);
         break;
-      case Form::kMatMul:
+      case IntegerForm::kMatMul:
         inputs = {part(0, 0), part(3, -1)};
         output(6);
         break;
-      case Form::kConv:
+      case IntegerForm::kConv:
         inputs = {part(0, 0), part(3, 0)};
         output(6);
         if (node.input(8) != kNoValue) {
@@ -130,7 +109,7 @@ class Rewriter {
           inputs.push_back(*made);
         }
         break;
-      case Form::kGemm:
+      case IntegerForm::kGemm:
         inputs = {part(0, 0), part(3, node.get_int("transB", 0) != 0 ? 0 : 1)};
         output(7);
         if (node.input(6) != kNoValue) {
@@ -139,12 +118,12 @@ class Rewriter {
           inputs.push_back(*made);
         }
         break;
-      case Form::kVariadic:
+      case IntegerForm::kVariadic:
         output(0);
         for (std::size_t at = 2; at + 2 < node.inputs.size(); at += 3) inputs.push_back(part(at, 0));
         break;
     }
-    node.op_type = row.to;
+    node.op_type = row.op_type;
     node.domain.clear();
     node.erase("opset");
     node.erase("channels_last");
