@@ -7,6 +7,7 @@
 #include "../table.h"
 #include "narrow/diagnose.h"
 #include "narrow/json.h"
+#include "narrow/report.h"
 #include "narrow/text.h"
 
 namespace narrow::cli {
@@ -77,7 +78,7 @@ int fix(const Model& reference, const Model& quantized, const Diagnosis& before,
 
 int diagnose_command(const Arguments& arguments) {
   Parser parser("diagnose", "Says why a quantized model is worse than its float model: causes by what the outputs win when each is mended.");
-  std::string reference_path, quantized_path, output;
+  std::string reference_path, quantized_path, output, report_path;
   DataFlags data_flags;
   Common common;
   DiagnoseOptions options;
@@ -87,9 +88,10 @@ int diagnose_command(const Arguments& arguments) {
   parser.app().add_option("--samples", data_flags.samples, "Use so many samples, spread evenly (default: all)")->check(whole_number(1));
   parser.app().add_option("--target", options.target, "The runtime it is for (default: what its recipe says)");
   parser.app().add_option("--fix", output, "Quantize again as the findings say, on this data, and write the model here");
+  parser.app().add_option("--report", report_path, "Write the findings and the layers' errors as HTML here");
   add_common(parser, common);
   parser.examples("  narrow diagnose float.onnx int8.onnx --data images --preprocess imagenet-224\n"
-                  "  narrow diagnose float.onnx int8.onnx --data test.npz --target tensorrt --fix better.onnx");
+                  "  narrow diagnose float.onnx int8.onnx --data test.npz --target tensorrt --fix better.onnx --report why.html");
   if (const auto code = parser.parse(arguments)) return *code;
 
   const auto reference = Model::load(reference_path);
@@ -113,6 +115,14 @@ int diagnose_command(const Arguments& arguments) {
     if (const int code = fix(*reference, *quantized, *diagnosis, *data, output, options, common, after); code != kOk) return code;
   }
   progress.finish();
+  if (!report_path.empty()) {
+    Report report;
+    report.title = "Diagnosis of " + quantized_path;
+    report.diagnoses.push_back({quantized_path, *diagnosis});
+    if (!output.empty()) report.diagnoses.push_back({output, after});
+    report.facts = {{"Float model", reference_path}, {"Data", data->describe()}};
+    if (Status written = write_report(report, report_path); !written.ok()) return fail(written.error());
+  }
   if (common.json) {
     print(to_json(*diagnosis));
     return kOk;

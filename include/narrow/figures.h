@@ -222,6 +222,11 @@ struct ReportLayers {                         // one quantized model's distance 
   std::vector<LayerDistortion> distortion;
 };
 
+struct ReportDiagnosis {                      // one model's
+  std::string name;
+  Diagnosis diagnosis;
+};
+
 struct Report {
   std::string title;
   std::optional<Verdict> verdict;
@@ -230,6 +235,7 @@ struct Report {
   std::vector<ValueHistogram> histograms;
   std::vector<LayerOutcome> outcomes;
   std::vector<std::string> warnings;
+  std::vector<ReportDiagnosis> diagnoses;     // as it was, then as it was mended
   Trail trail;
   std::string recipe;                         // TOML
   std::vector<std::pair<std::string, std::string>> facts;   // data, environment, …: shown as they are

@@ -54,7 +54,7 @@ Status measure_layers(const DiagnosisRequest& request, const Pairing& pairing, c
     const auto found = by_value.find(error.value);
     error.accumulated_db = found == by_value.end() ? error.alone_db : found->second;
     for (const Finding& finding : diagnosis.findings) {
-      if (error.cause.empty() && std::find(finding.layers.begin(), finding.layers.end(), error.layer) != finding.layers.end()) error.cause = finding.cause;
+      if (error.cause.empty() && finding.cause != "dead_channels" && std::find(finding.layers.begin(), finding.layers.end(), error.layer) != finding.layers.end()) error.cause = finding.cause;
     }
   }
   diagnosis.layers = *std::move(alone);

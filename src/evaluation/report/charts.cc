@@ -44,7 +44,7 @@ std::string bar_chart(const std::vector<Bar>& bars, const std::string& label) {
   return svg + "</svg>";
 }
 
-std::string distortion_chart(const std::vector<ReportLayers>& models) {
+std::string distortion_chart(const std::vector<ReportLayers>& models, const std::pair<std::string, std::string>& ends) {
   constexpr double kWidth = 960, kHeight = 260, kLeft = 44, kRight = 8, kTop = 10, kBottom = 28;
   std::size_t layers = 0;
   double highest = 30, lowest = 0;
@@ -61,7 +61,7 @@ std::string distortion_chart(const std::vector<ReportLayers>& models) {
   const auto y_of = [&](double db) {
     return kTop + (highest - std::clamp(db, lowest, highest)) / (highest - lowest) * (kHeight - kTop - kBottom);
   };
-  std::string svg = svg_open(kWidth, kHeight, "SQNR of each layer in graph order");
+  std::string svg = svg_open(kWidth, kHeight, fmt::format("SQNR of each layer, from {} to {}", ends.first, ends.second));
   for (double db = lowest; db <= highest; db += 10) {
     svg += svg_line(kLeft, y_of(db), kWidth - kRight, y_of(db), db == 0 ? "axis" : "grid");
     svg += svg_text(kLeft - 6, y_of(db) + 4, fmt::format("{:g}", db), "tick end");
@@ -76,12 +76,11 @@ std::string distortion_chart(const std::vector<ReportLayers>& models) {
       const std::string css = models.size() > 1 ? series_class(static_cast<int>(m)) : d.sqnr_db < 15 ? "bad" : d.sqnr_db < 25 ? "fair" : "good";
       svg += svg_rect(kLeft + slot * static_cast<double>(i) + gap / 2 + thick * static_cast<double>(m), top, thick,
                       std::max(bottom - top, 1.0), css,
-                      fmt::format("{} ({}): {:.1f} dB, cosine {:.5f}{}", d.layer, d.op_type, d.sqnr_db, d.cosine,
-                                  models.size() > 1 ? ", " + models[m].name : ""));
+                      fmt::format("{} ({}): {:.1f} dB{}", d.layer, d.op_type, d.sqnr_db, models.size() > 1 ? ", " + models[m].name : ""));
     }
   }
-  svg += svg_text(kLeft, kHeight - 8, "first layer", "tick");
-  svg += svg_text(kWidth - kRight, kHeight - 8, "last layer", "tick end");
+  svg += svg_text(kLeft, kHeight - 8, ends.first, "tick");
+  svg += svg_text(kWidth - kRight, kHeight - 8, ends.second, "tick end");
   svg += svg_text(kWidth / 2, kHeight - 8, "SQNR in dB, higher is better", "tick middle");
   return svg + "</svg>";
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "narrow/figures.h"
@@ -24,8 +25,8 @@ struct Bar {
 // Horizontal bars on one scale.
 std::string bar_chart(const std::vector<Bar>& bars, const std::string& label);
 
-// SQNR of every layer in graph order, one series a model.
-std::string distortion_chart(const std::vector<ReportLayers>& models);
+// SQNR of every layer in the order given, one series a model; `ends` names the first and the last.
+std::string distortion_chart(const std::vector<ReportLayers>& models, const std::pair<std::string, std::string>& ends);
 
 // Counts on a logarithmic scale; what the quantized form cannot hold is marked.
 std::string histogram_chart(const ValueHistogram& histogram);

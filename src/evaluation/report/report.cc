@@ -7,6 +7,7 @@
 #include <map>
 
 #include "evaluation/report/charts.h"
+#include "evaluation/report/diagnosis.h"
 #include "evaluation/report/html.h"
 #include "evaluation/report/style.h"
 #include "evaluation/report/table.h"
@@ -120,7 +121,7 @@ const char* grade(double db) { return db < 15 ? "bad" : db < 25 ? "fair" : "good
 
 std::string distortion(const Report& report) {
   std::string html;
-  const std::string chart = distortion_chart(report.layers);
+  const std::string chart = distortion_chart(report.layers, {"first layer", "last layer"});
   if (chart.empty()) return "";
   html += "<p class=\"dim\">Signal to quantization noise of every layer's output, in graph order; hover for names.</p>" + chart;
   html += "<div class=\"legend\">";
@@ -218,6 +219,12 @@ std::string size_table(const Report& report) {
   return html_section("Where the bytes are", html_table(heads, rows));
 }
 
+std::string diagnoses(const Report& report) {
+  std::string html;
+  for (const ReportDiagnosis& diagnosis : report.diagnoses) html += diagnosis_sections(diagnosis);
+  return html;
+}
+
 std::string trail(const Report& report) { return trail_sections(report.trail); }
 
 std::string facts(const Report& report) {
@@ -251,7 +258,7 @@ std::string render_report(const Report& report) {
                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">";
   html += fmt::format("<title>{}</title><style>{}</style></head><body><main>\n", escape_html(report.title), kReportStyle);
   html += fmt::format("<h1>{}</h1>\n", escape_html(report.title));
-  for (const auto& part : {verdict_section, tiles, comparison, warnings, trail, size_and_speed, distortion, histograms, outcomes, size_table, recipe, facts}) {
+  for (const auto& part : {verdict_section, tiles, comparison, warnings, diagnoses, trail, size_and_speed, distortion, histograms, outcomes, size_table, recipe, facts}) {
     html += part(report);
   }
   return html + "</main></body></html>\n";

@@ -140,5 +140,23 @@ TEST(Report, DrawsTheTrailAndEscapesIt) {
   EXPECT_EQ(render_report(Report{}).find("What was tried"), std::string::npos);
 }
 
+TEST(Report, ShowsDiagnosesAndEscapesThem) {
+  Diagnosis diagnosis;
+  diagnosis.findings = {{"calibration_mean", {"conv<1>"}, "ranges & data", "calibrate <again>", "--observer 'mse'", {}, 12.34}, {"dead_channels", {}, "e", "r", "", {}, {}}};
+  diagnosis.layers = {{"conv<1>", "Conv", "v", 8.5, 3.25, "calibration_mean"}, {"last", "Gemm", "w", 40, 20, ""}};
+  diagnosis.quantized = Metrics{};
+  diagnosis.quantized->sqnr_db = 7.5;
+  diagnosis.notes = {kHostile};
+  Report report;
+  report.diagnoses = {{"int8 & co", diagnosis}, {"mended", Diagnosis{}}};
+  const std::string html = render_report(report);
+  for (const char* part : {"What is wrong with int8 &amp; co", "calibration_mean", "conv&lt;1&gt;", "ranges &amp; data", "+12.3 dB", "the whole model", "7.5", "8.5", "conv&lt;1&gt; (Conv): 3.2 dB, accumulated",
+                           "worst alone", "No cause was found", "What could not be looked at"}) {
+    EXPECT_NE(html.find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  expect_well_formed(html);
+}
+
 }  // namespace
 }  // namespace narrow::evaluation
