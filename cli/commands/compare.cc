@@ -44,8 +44,7 @@ void print_models(const Report& report) {
     row.push_back(percent_text(metrics.agreement));
     row.push_back(metrics.sqnr_db ? fmt::format("{:.1f} dB", *metrics.sqnr_db) : "–");
     row.push_back(model.bench ? human_bytes(model.bench->peak_memory_bytes) : "–");
-    row.push_back(!model.bench ? "–" : model.bench->energy_mj_per_run ? fmt::format("{:.2f} mJ", *model.bench->energy_mj_per_run)
-                                                                      : model.bench->energy_note);
+    row.push_back(model.bench ? energy_text(*model.bench) : "–");
     table.add(std::move(row));
   }
   print(table.render());
@@ -137,6 +136,7 @@ int compare_command(const Arguments& arguments) {
   bench_options.data = data_flags.path;
   bench_options.preprocess = data_flags.preprocess;
   bench_options.tokenizer = data_flags.tokenizer;
+  bench_options.explain = !report_path.empty();
   bench_options.progress = progress.callback();
   const auto measured = bench->run(paths, bench_options);
   if (!measured.ok()) return fail(measured.error());

@@ -21,6 +21,8 @@ struct BenchOptions {
   std::string data, preprocess, tokenizer;  // real inputs; random ones when empty
   // Shapes of random inputs, by name: needed where a model's dimensions are not fixed and 1 is not a sensible size.
   std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes;
+  // Samples of one run: the first dimension of every input, where it is open or 1 in the file. 0: as the model has it.
+  std::uint64_t batch = 0;
   bool explain = false;                 // fill BenchResult::kernels
   Progress progress;
 };

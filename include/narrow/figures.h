@@ -50,7 +50,7 @@ struct ModelInfo {
   std::string producer;
   std::uint64_t size_bytes = 0;                 // of the file, external data included
   std::uint64_t parameters = 0;                 // elements of weights and biases
-  std::uint64_t multiply_adds = 0;              // of convolutions and matrix products of known shape, batch 1
+  std::uint64_t multiply_adds = 0;              // of convolutions, matrix products and recurrent layers of known shape, batch 1
   std::uint64_t nodes = 0;
   bool quantized = false;                       // holds QuantizeLinear, DequantizeLinear or integer operators
   std::vector<TensorInfo> inputs, outputs;
@@ -102,13 +102,17 @@ struct BenchResult {
   std::string path;
   int threads = 1;
   std::uint64_t runs = 0;
-  double latency_ms_p50 = 0, latency_ms_p95 = 0, latency_ms_min = 0, latency_ms_mean = 0;
-  double throughput_per_s = 0;
+  std::uint64_t batch = 0;                      // samples of one run, where it was asked for; 0: as the model has it
+  double latency_ms_p50 = 0, latency_ms_p95 = 0, latency_ms_p99 = 0, latency_ms_min = 0, latency_ms_mean = 0;
+  double load_ms = 0;                           // from the file to a session that can run
+  double first_run_ms = 0;                      // kernels are chosen and weights packed on first sight of the shapes
+  double throughput_per_s = 0;                  // samples, where a batch was asked for; else runs
   std::vector<double> latencies_ms;             // every run, in the order made
   std::uint64_t peak_memory_bytes = 0;          // largest resident set of a process that did nothing else
   std::uint64_t weight_bytes = 0;
   std::uint64_t arena_bytes = 0, arena_unshared_bytes = 0;   // activations as planned, and without reuse
   std::optional<double> energy_mj_per_run;      // of the processor package
+  std::optional<double> energy_estimate_mj;     // from operations and bytes, where no meter says it
   std::string energy_note;                      // "no meter", or where the figure comes from
   std::vector<KernelTime> kernels;              // slowest first; on request
 };

@@ -10,14 +10,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <optional>
 
 #include "api/data_impl.h"
 #include "api/model_impl.h"
+#include "evaluation/energy_estimate.h"
 #include "evaluation/latency.h"
 #include "evaluation/memory.h"
 #include "evaluation/message.h"
 #include "evaluation/session.h"
+#include "evaluation/work.h"
 #include "narrow/run.h"
+#include "operators/infer.h"
 #include "runtime/session.h"
 
 namespace narrow {
@@ -28,23 +33,34 @@ using evaluation::Unpacker;
 
 enum Kind : std::uint32_t { kRequest, kProgress, kResults, kFailed };
 
+constexpr int kProfiledRuns = 50;
+constexpr std::chrono::milliseconds kProfiledTime(500);
+
 class ModelWorkload final : public evaluation::Workload {
  public:
   static Result<std::unique_ptr<evaluation::Workload>> make(const std::string& path, const BenchOptions& options) {
     auto workload = std::make_unique<ModelWorkload>();
     NARROW_TRY(Model model, Model::load(path));
-    NARROW_TRY(workload->inputs_, make_inputs(model, options, workload->guessed_));
+    workload->batch_ = options.batch;
+    graph::Graph graph = model.impl().typed().graph.clone();
+    if (options.batch != 0) NARROW_RETURN_IF_ERROR(set_batch(graph, static_cast<std::int64_t>(options.batch), path));
+    NARROW_TRY(workload->inputs_, make_inputs(model, graph, options, workload->guessed_));
     runtime::SessionOptions session_options;
     session_options.threads = options.threads;
-    session_options.profile = options.explain;
-    NARROW_TRY(workload->session_, evaluation::open_session(model.impl().model.graph, session_options));
-    workload->explain_ = options.explain;
+    NARROW_TRY(workload->session_, evaluation::open_session(options.batch != 0 ? graph : model.impl().model.graph, session_options));
+    workload->session_options_ = session_options;
+    if (options.explain) workload->profiled_ = (options.batch != 0 ? graph : model.impl().model.graph).clone();
+    workload->estimate_mj_ = estimate_energy(std::move(graph), workload->inputs_);
     return std::unique_ptr<evaluation::Workload>(std::move(workload));
   }
 
   Status run() override {
     auto ran = session_->run(inputs_);
     if (ran.ok()) return {};
+    if (batch_ > 1) {
+      return invalid_argument(fmt::format("the model does not run on a batch of {}: {}", batch_, ran.error().message()))
+          .hint("Its graph holds the batch that it was exported with; export it with an open batch dimension, or leave --batches out.");
+    }
     if (guessed_.empty()) return std::move(ran).error();
     return invalid_argument(fmt::format("the model does not run on inputs of guessed shape ({}): {}", guessed_, ran.error().message()))
         .hint("Give real shapes with --shape NAME=…, or real inputs with --data.");
@@ -52,11 +68,22 @@ class ModelWorkload final : public evaluation::Workload {
 
   void describe(BenchResult& result) override {
     const runtime::MemoryUse use = session_->memory();
+    result.batch = batch_;
+    result.energy_estimate_mj = estimate_mj_;
     result.weight_bytes = use.weights;
     result.arena_bytes = use.arena;
     result.arena_unshared_bytes = use.arena_unshared;
-    if (!explain_) return;
-    for (const runtime::NodeProfile& node : session_->profile()) {
+    if (!profiled_) return;
+    // Clocks around every node cost time: they run after what was measured.
+    session_.reset();
+    session_options_.profile = true;
+    auto session = evaluation::open_session(*profiled_, session_options_);
+    if (!session.ok()) return;
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < kProfiledRuns && (i < 3 || std::chrono::steady_clock::now() - start < kProfiledTime); ++i) {
+      if (!(*session)->run(inputs_).ok()) return;
+    }
+    for (const runtime::NodeProfile& node : (*session)->profile()) {
       const double calls = static_cast<double>(std::max<std::int64_t>(node.calls, 1));
       result.kernels.push_back({node.name, node.op_type, node.implementation, node.total_ms / calls});
     }
@@ -65,19 +92,46 @@ class ModelWorkload final : public evaluation::Workload {
   }
 
  private:
-  static Result<std::vector<runtime::NamedTensor>> make_inputs(const Model& model, const BenchOptions& options, std::string& guessed) {
+  // Every input gets `batch` samples, and all that was known of the values behind them is found out anew.
+  static Status set_batch(graph::Graph& graph, std::int64_t batch, const std::string& path) {
+    for (const graph::ValueId id : fed_inputs(graph)) {
+      graph::Value& input = graph.value(id);
+      if (!input.type.ranked || input.type.dims.empty() || (input.type.dims[0].known() && input.type.dims[0].size != 1 && input.type.dims[0].size != batch)) {
+        return invalid_argument(fmt::format("'{}': input '{}' is {}: its first dimension cannot become a batch of {}", path, input.name, to_string(input.type), batch));
+      }
+      input.type.dims[0] = batch;
+    }
+    for (const graph::Node& node : graph.nodes) {
+      for (const graph::ValueId id : node.outputs) {
+        if (id != graph::kNoValue) graph.value(id).type = {};
+      }
+    }
+    NARROW_TRY([[maybe_unused]] const operators::Inference inference, operators::infer_types(graph));
+    return {};
+  }
+
+  // Nothing when the graph cannot be typed.
+  static std::optional<double> estimate_energy(graph::Graph graph, const std::vector<runtime::NamedTensor>& inputs) {
+    for (const auto& [name, tensor] : inputs) {
+      if (const graph::ValueId id = graph.find_value(name); id != graph::kNoValue) graph.value(id).type = graph::Type::of(tensor);
+    }
+    if (!operators::infer_types(graph).ok()) return std::nullopt;
+    return evaluation::estimate_millijoules(evaluation::count_work(graph), evaluation::this_machine());
+  }
+
+  static Result<std::vector<runtime::NamedTensor>> make_inputs(const Model& model, const graph::Graph& graph, const BenchOptions& options, std::string& guessed) {
     if (!options.data.empty()) {
       NARROW_TRY(const Data data, Data::open(options.data, model, {options.preprocess, "", 1, options.tokenizer}));
       NARROW_TRY(datasets::Sample sample, data.impl().samples->read(0));
       return std::move(sample.inputs);
     }
-    const graph::Graph& graph = model.impl().typed().graph;
     std::vector<datasets::InputSpec> specs;
     for (const graph::ValueId id : fed_inputs(graph)) specs.push_back({graph.value(id).name, graph.value(id).type});
     for (const auto& [name, shape] : options.shapes) {
       const auto spec = std::find_if(specs.begin(), specs.end(), [&name = name](const auto& s) { return s.name == name; });
       if (spec == specs.end()) return invalid_argument(fmt::format("'{}' has no input '{}'", model.impl().model.source_path, name));
       spec->type = graph::Type::tensor(spec->type.dtype, {shape.begin(), shape.end()});
+      if (options.batch != 0 && !shape.empty()) spec->type.dims[0] = static_cast<std::int64_t>(options.batch);
     }
     NARROW_TRY(const auto dataset, datasets::synthetic_dataset(specs, 1, options.seed));
     NARROW_TRY(datasets::Sample sample, dataset->read(0));
@@ -91,14 +145,17 @@ class ModelWorkload final : public evaluation::Workload {
 
   std::unique_ptr<runtime::Session> session_;
   std::vector<runtime::NamedTensor> inputs_;
-  bool explain_ = false;
+  runtime::SessionOptions session_options_;
+  std::optional<graph::Graph> profiled_;  // where a profile was asked for
+  std::uint64_t batch_ = 0;
+  std::optional<double> estimate_mj_;
   std::string guessed_;  // the inputs of which the model leaves the shape open, and what was taken
 };
 
 std::string pack_request(const std::vector<std::string>& models, const BenchOptions& options) {
   Packer packer;
   packer.number(options.threads).number(options.seconds).number(options.min_runs).number(options.seed);
-  packer.text(options.data).text(options.preprocess).text(options.tokenizer).number(options.explain);
+  packer.text(options.data).text(options.preprocess).text(options.tokenizer).number(options.explain).number(options.batch);
   packer.number<std::uint64_t>(options.shapes.size());
   for (const auto& [name, shape] : options.shapes) {
     packer.text(name).number<std::uint64_t>(shape.size());
@@ -119,6 +176,7 @@ std::vector<std::string> unpack_request(const std::string& payload, BenchOptions
   options.preprocess = in.text();
   options.tokenizer = in.text();
   options.explain = in.number<bool>();
+  options.batch = in.number<std::uint64_t>();
   for (auto n = in.number<std::uint64_t>(); n != 0 && in.ok(); --n) {
     std::string name = in.text();
     std::vector<std::int64_t> shape(in.number<std::uint64_t>());
@@ -216,6 +274,7 @@ Result<Bench> Bench::start() {
 }
 
 Result<std::vector<BenchResult>> Bench::run(const std::vector<std::string>& models, const BenchOptions& options) {
+  if (options.batch != 0 && !options.data.empty()) return invalid_argument("a batch is made of random inputs: data and a batch do not go together");
   if (options.threads < 1) return invalid_argument(fmt::format("{} threads make no sense, expected 1 or more", options.threads));
   NARROW_RETURN_IF_ERROR(evaluation::send_message(impl_->in, kRequest, pack_request(models, options)));
   while (true) {

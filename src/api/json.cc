@@ -54,11 +54,14 @@ Json json_of(const Metrics& metrics) {
 
 Json json_of(const BenchResult& r) {
   Json json = {{"model", r.path}, {"threads", r.threads}, {"runs", r.runs}, {"latency_ms_p50", r.latency_ms_p50},
-               {"latency_ms_p95", r.latency_ms_p95}, {"latency_ms_min", r.latency_ms_min},
+               {"latency_ms_p95", r.latency_ms_p95}, {"latency_ms_p99", r.latency_ms_p99}, {"latency_ms_min", r.latency_ms_min},
                {"latency_ms_mean", r.latency_ms_mean}, {"throughput_per_s", r.throughput_per_s},
+               {"load_ms", r.load_ms}, {"first_run_ms", r.first_run_ms},
                {"peak_memory_bytes", r.peak_memory_bytes}, {"weight_bytes", r.weight_bytes},
                {"arena_bytes", r.arena_bytes}, {"arena_unshared_bytes", r.arena_unshared_bytes}};
+  if (r.batch != 0) json["batch"] = r.batch;
   put(json, "energy_mj", r.energy_mj_per_run);
+  put(json, "energy_estimate_mj", r.energy_estimate_mj);
   json["energy_meter"] = r.energy_note;
   if (!r.kernels.empty()) {
     Json kernels = Json::array();

@@ -13,6 +13,7 @@
 #include "api/model_impl.h"
 #include "base/text.h"
 #include "evaluation/inventory.h"
+#include "evaluation/work.h"
 #include "formats/format.h"
 #include "language/checkpoint.h"
 #include "language/decoder.h"
@@ -163,7 +164,7 @@ ModelInfo Model::info() const {
   if (!model.producer_version.empty()) info.producer += " " + model.producer_version;
   info.nodes = typed.graph.nodes.size();
   info.parameters = evaluation::count_parameters(typed.graph);
-  info.multiply_adds = evaluation::count_multiply_adds(typed.graph);
+  info.multiply_adds = static_cast<std::uint64_t>(evaluation::count_work(typed.graph).multiply_adds());
   info.quantized = evaluation::is_quantized(typed.graph);
   for (const graph::ValueId id : fed_inputs(typed.graph)) info.inputs.push_back(tensor_info(typed.graph.value(id)));
   for (const graph::ValueId id : typed.graph.outputs) info.outputs.push_back(tensor_info(typed.graph.value(id)));

@@ -47,4 +47,9 @@ std::optional<double> EnergyMeter::microjoules() {
   return total;
 }
 
+std::string energy_text(const BenchResult& result) {
+  if (result.energy_mj_per_run) return fmt::format("{:.3g} mJ", *result.energy_mj_per_run);
+  return result.energy_estimate_mj ? fmt::format("≈ {:.3g} mJ est.", *result.energy_estimate_mj) : result.energy_note;
+}
+
 }  // namespace narrow::evaluation

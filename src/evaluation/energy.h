@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "narrow/figures.h"
+
 namespace narrow::evaluation {
 
 class EnergyMeter {
@@ -27,5 +29,8 @@ class EnergyMeter {
   };
   std::vector<Domain> domains_;
 };
+
+// "1.25 mJ", "≈ 1.25 mJ est." where no meter said it, or what the note says.
+std::string energy_text(const BenchResult& result);
 
 }  // namespace narrow::evaluation

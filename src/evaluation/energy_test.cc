@@ -51,5 +51,15 @@ TEST_F(Powercap, SaysWhenThereIsNone) {
   EXPECT_FALSE(meter.microjoules());
 }
 
+TEST(EnergyText, SaysWhatIsMeasuredAndWhatEstimated) {
+  BenchResult result;
+  result.energy_note = "no meter";
+  EXPECT_EQ(energy_text(result), "no meter");
+  result.energy_estimate_mj = 1.234;
+  EXPECT_EQ(energy_text(result), "≈ 1.23 mJ est.");
+  result.energy_mj_per_run = 5.0;
+  EXPECT_EQ(energy_text(result), "5 mJ");
+}
+
 }  // namespace
 }  // namespace narrow::evaluation

@@ -1,10 +1,10 @@
 #include "evaluation/inventory.h"
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <string>
 
+#include "evaluation/subgraphs.h"
 #include "operators/operator.h"
 
 namespace narrow::evaluation {
@@ -12,26 +12,6 @@ namespace {
 
 using graph::Graph;
 using graph::Node;
-using graph::ValueId;
-
-// Nested graphs deeper than this are not looked into; formats refuse such files.
-constexpr int kMaxDepth = 64;
-
-void for_each_graph(const Graph& graph, const std::function<void(const Graph&)>& visit, int depth = 0) {
-  visit(graph);
-  if (depth == kMaxDepth) return;
-  for (const Node& node : graph.nodes) {
-    for (const graph::Attribute& attribute : node.attributes) {
-      if (const auto* one = std::get_if<graph::GraphPtr>(&attribute.value); one != nullptr && *one) {
-        for_each_graph(**one, visit, depth + 1);
-      } else if (const auto* many = std::get_if<std::vector<graph::GraphPtr>>(&attribute.value)) {
-        for (const graph::GraphPtr& each : *many) {
-          if (each) for_each_graph(*each, visit, depth + 1);
-        }
-      }
-    }
-  }
-}
 
 bool starts_with(std::string_view text, std::string_view head) { return text.substr(0, head.size()) == head; }
 
@@ -100,31 +80,6 @@ std::map<std::string, Tally> tally(const Graph& whole) {
   return classes;
 }
 
-std::uint64_t elements(const std::vector<graph::Dim>& dims, std::size_t begin, std::size_t end) {
-  std::uint64_t product = 1;
-  for (std::size_t i = begin; i < end; ++i) {
-    if (dims[i].known()) product *= static_cast<std::uint64_t>(std::max<std::int64_t>(dims[i].size, 0));
-  }
-  return product;
-}
-
-std::uint64_t node_multiply_adds(const Graph& graph, const Node& node) {
-  if (node.input(0) == graph::kNoValue || node.input(1) == graph::kNoValue || node.output(0) == graph::kNoValue) return 0;
-  const graph::Type& x = graph.value(node.inputs[0]).type;
-  const graph::Type& w = graph.value(node.inputs[1]).type;
-  const graph::Type& y = graph.value(node.outputs[0]).type;
-  if (!x.ranked || !w.ranked || !y.ranked || w.dims.size() < 2) return 0;
-  const std::size_t rank = w.dims.size();
-  if (node.is("Conv")) return elements(y.dims, 0, y.dims.size()) * elements(w.dims, 1, rank);
-  if (node.is("ConvTranspose")) return elements(x.dims, 0, x.dims.size()) * elements(w.dims, 1, rank);
-  if (node.is("Gemm")) {
-    const std::size_t k = node.get_int("transB", 0) != 0 ? 1 : 0;
-    return elements(y.dims, 0, y.dims.size()) * elements(w.dims, k, k + 1);
-  }
-  if (node.is("MatMul")) return elements(y.dims, 0, y.dims.size()) * elements(w.dims, rank - 2, rank - 1);
-  return 0;
-}
-
 }  // namespace
 
 std::vector<OperatorCount> count_operators(const Graph& whole) {
@@ -153,14 +108,6 @@ std::uint64_t count_parameters(const Graph& graph) {
   for (const auto& [name, entry] : tally(graph)) {
     if (is_parameter(name)) total += entry.elements;
   }
-  return total;
-}
-
-std::uint64_t count_multiply_adds(const Graph& whole) {
-  std::uint64_t total = 0;
-  for_each_graph(whole, [&](const Graph& graph) {
-    for (const Node& node : graph.nodes) total += node_multiply_adds(graph, node);
-  });
   return total;
 }
 

@@ -39,10 +39,16 @@ Status report_failure(int out, const Error& error) {
 }
 
 Status serve(const Contestant& contestant, int in, int out) {
+  BenchResult facts;
+  const double loading = now();
   auto made = contestant.make();
   if (!made.ok()) return report_failure(out, made.error());
   Workload& workload = **made;
+  const double first = now();
+  facts.load_ms = (first - loading) * 1e3;
+  if (Status status = workload.run(); !status.ok()) return report_failure(out, status.error());
   const double start = now();
+  facts.first_run_ms = (start - first) * 1e3;
   for (int i = 0; i < kWarmUpRuns || now() - start < kWarmUpSeconds; ++i) {
     if (Status status = workload.run(); !status.ok()) return report_failure(out, status.error());
     if (i >= kWarmUpRuns && now() - start > 2.0) break;
@@ -62,9 +68,8 @@ Status serve(const Contestant& contestant, int in, int out) {
     } while (now() - burst < kBurstSeconds);
     NARROW_RETURN_IF_ERROR(send_message(out, kTimes, times.bytes()));
   }
-  BenchResult facts;
+  facts.peak_memory_bytes = peak_resident_bytes();  // before a profile takes some of its own
   workload.describe(facts);
-  facts.peak_memory_bytes = peak_resident_bytes();
   Packer packer;
   pack(packer, facts);
   return send_message(out, kFacts, packer.bytes());
@@ -155,10 +160,11 @@ BenchResult summarize(const Tally& tally, BenchResult facts, const EnergyMeter& 
   facts.runs = tally.times.size();
   facts.latency_ms_p50 = quantile(tally.times, 0.5);
   facts.latency_ms_p95 = quantile(tally.times, 0.95);
+  facts.latency_ms_p99 = quantile(tally.times, 0.99);
   facts.latency_ms_min = *std::min_element(tally.times.begin(), tally.times.end());
   const double sum = std::accumulate(tally.times.begin(), tally.times.end(), 0.0);
   facts.latency_ms_mean = sum / static_cast<double>(tally.times.size());
-  facts.throughput_per_s = 1e3 / facts.latency_ms_mean;
+  facts.throughput_per_s = 1e3 / facts.latency_ms_mean * static_cast<double>(std::max<std::uint64_t>(facts.batch, 1));
   facts.energy_note = meter.describe();
   if (meter.available() && tally.metered && tally.busy_seconds > 0) {
     // A burst also holds its uncounted first run: scale by the time that the counted ones took.
@@ -229,10 +235,11 @@ Result<std::vector<BenchResult>> measure_latency(const std::vector<Contestant>& 
 }
 
 void pack(Packer& packer, const BenchResult& r) {
-  packer.text(r.path).number(r.threads).number(r.runs).number(r.latency_ms_p50).number(r.latency_ms_p95);
+  packer.text(r.path).number(r.threads).number(r.runs).number(r.batch);
+  packer.number(r.latency_ms_p50).number(r.latency_ms_p95).number(r.latency_ms_p99).number(r.load_ms).number(r.first_run_ms);
   packer.number(r.latency_ms_min).number(r.latency_ms_mean).number(r.throughput_per_s).number(r.peak_memory_bytes);
   packer.number(r.weight_bytes).number(r.arena_bytes).number(r.arena_unshared_bytes);
-  packer.number(r.energy_mj_per_run.value_or(-1.0)).text(r.energy_note);
+  packer.number(r.energy_mj_per_run.value_or(-1.0)).number(r.energy_estimate_mj.value_or(-1.0)).text(r.energy_note);
   packer.number<std::uint64_t>(r.latencies_ms.size());
   for (const double time : r.latencies_ms) packer.number(time);
   packer.number<std::uint64_t>(r.kernels.size());
@@ -244,8 +251,12 @@ BenchResult unpack_bench_result(Unpacker& in) {
   r.path = in.text();
   r.threads = in.number<int>();
   r.runs = in.number<std::uint64_t>();
+  r.batch = in.number<std::uint64_t>();
   r.latency_ms_p50 = in.number<double>();
   r.latency_ms_p95 = in.number<double>();
+  r.latency_ms_p99 = in.number<double>();
+  r.load_ms = in.number<double>();
+  r.first_run_ms = in.number<double>();
   r.latency_ms_min = in.number<double>();
   r.latency_ms_mean = in.number<double>();
   r.throughput_per_s = in.number<double>();
@@ -254,6 +265,7 @@ BenchResult unpack_bench_result(Unpacker& in) {
   r.arena_bytes = in.number<std::uint64_t>();
   r.arena_unshared_bytes = in.number<std::uint64_t>();
   if (const double energy = in.number<double>(); energy >= 0) r.energy_mj_per_run = energy;
+  if (const double estimate = in.number<double>(); estimate >= 0) r.energy_estimate_mj = estimate;
   r.energy_note = in.text();
   for (auto n = in.number<std::uint64_t>(); n != 0 && in.ok(); --n) r.latencies_ms.push_back(in.number<double>());
   for (auto n = in.number<std::uint64_t>(); n != 0 && in.ok(); --n) {

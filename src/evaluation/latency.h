@@ -17,7 +17,7 @@ class Workload {
  public:
   virtual ~Workload() = default;
   virtual Status run() = 0;
-  virtual void describe(BenchResult& result) = 0;  // fills the bytes of weights and arena, and the kernels
+  virtual void describe(BenchResult& result) = 0;  // fills the batch, the bytes of weights and arena, the estimate of energy, and the kernels
 };
 
 struct Contestant {

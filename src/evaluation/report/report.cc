@@ -6,8 +6,10 @@
 #include <cmath>
 #include <map>
 
+#include "evaluation/energy.h"
 #include "evaluation/report/charts.h"
 #include "evaluation/report/diagnosis.h"
+#include "evaluation/report/flame.h"
 #include "evaluation/report/html.h"
 #include "evaluation/report/style.h"
 #include "evaluation/report/table.h"
@@ -38,6 +40,7 @@ std::string tile(const std::string& figure, const std::string& meaning) {
 std::string tiles(const Report& report) {
   if (report.models.size() < 2) return "";
   const ReportModel &before = report.models[0], &after = report.models[1];
+  if (before.info.path == after.info.path && !before.info.path.empty()) return "";  // one model, measured twice
   std::string html;
   if (after.info.size_bytes != 0) {
     html += tile(decimal(static_cast<double>(before.info.size_bytes) / static_cast<double>(after.info.size_bytes), 2) + "×",
@@ -75,14 +78,22 @@ std::string comparison(const Report& report) {
     rows.push_back({fmt::format("<b title=\"{}\">{}</b>", escape_html(model.info.path), escape_html(shorten(model.name, 32))),
                     bytes_text(static_cast<double>(model.info.size_bytes)),
                     b ? decimal(b->latency_ms_p50, 3) : kNothing, b ? decimal(b->latency_ms_p95, 3) : kNothing,
+                    b && b->first_run_ms > 0 ? decimal(b->first_run_ms, 2) : kNothing,
                     b ? decimal(b->throughput_per_s, 1) : kNothing, percent(m.top1), percent(m.top5), m.spearman ? decimal(*m.spearman, 2) : kNothing, percent(m.agreement),
                     m.sqnr_db ? decimal(*m.sqnr_db, 1) : kNothing,
                     b ? bytes_text(static_cast<double>(b->peak_memory_bytes)) : kNothing,
                     b ? bytes_text(static_cast<double>(b->arena_bytes)) : kNothing,
-                    !b ? kNothing : b->energy_mj_per_run ? decimal(*b->energy_mj_per_run, 2) + " mJ" : escape_html(b->energy_note)});
+                    !b ? kNothing : escape_html(energy_text(*b))});
   }
-  return html_section("Comparison", html_table({"Model", ">Size", ">Median ms", ">95 % ms", ">Runs/s", ">Top-1", ">Top-5", ">Spearman", ">Agreement",
-                                      ">SQNR dB", ">Peak memory", ">Activations", ">Energy/run"}, rows));
+  std::vector<std::string> heads = {"Model", ">Size", ">Median ms", ">95 % ms", ">First ms", ">Per second", ">Top-1", ">Top-5", ">Spearman", ">Agreement",
+                                    ">SQNR dB", ">Peak memory", ">Activations", ">Energy/run"};
+  // Columns without a single figure only take room.
+  for (std::size_t column = heads.size(); column-- > 1;) {
+    if (!std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return row[column] == kNothing; })) continue;
+    heads.erase(heads.begin() + static_cast<std::ptrdiff_t>(column));
+    for (auto& row : rows) row.erase(row.begin() + static_cast<std::ptrdiff_t>(column));
+  }
+  return html_section("Comparison", html_table(heads, rows));
 }
 
 std::string size_and_speed(const Report& report) {
@@ -96,7 +107,7 @@ std::string size_and_speed(const Report& report) {
       size.segments.push_back({fmt::format("{}: {}", entry.name, bytes_text(static_cast<double>(entry.bytes))),
                                static_cast<double>(entry.bytes), static_cast<int>(found - classes.begin())});
     }
-    sizes.push_back(std::move(size));
+    if (!size.segments.empty()) sizes.push_back(std::move(size));
     if (model.bench) {
       latencies.push_back({model.name, {{"median", model.bench->latency_ms_p50, 0}},
                            decimal(model.bench->latency_ms_p50, 3) + " ms", model.bench->latency_ms_p95});
@@ -115,6 +126,17 @@ std::string size_and_speed(const Report& report) {
                         bar_chart(latencies, "latency of each model"));
   }
   return html.empty() ? "" : html_section("Size and speed", "<div class=\"pair\">" + html + "</div>");
+}
+
+std::string profiles(const Report& report) {
+  std::string html;
+  for (const ReportModel& model : report.models) {
+    if (!model.bench || model.bench->kernels.empty()) continue;
+    html += "<h3>" + escape_html(model.name) + "</h3>" + kernel_flame(model.bench->kernels);
+    if (const std::string scopes = scope_flame(model.bench->kernels); !scopes.empty()) html += "<div style=\"margin-top:10px\">" + scopes + "</div>";
+  }
+  if (html.empty()) return "";
+  return html_section("Where the time goes", "<p class=\"dim\">A frame is as wide as its share of a run; hover for names and times.</p>" + html);
 }
 
 const char* grade(double db) { return db < 15 ? "bad" : db < 25 ? "fair" : "good"; }
@@ -258,7 +280,7 @@ std::string render_report(const Report& report) {
                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">";
   html += fmt::format("<title>{}</title><style>{}</style></head><body><main>\n", escape_html(report.title), kReportStyle);
   html += fmt::format("<h1>{}</h1>\n", escape_html(report.title));
-  for (const auto& part : {verdict_section, tiles, comparison, warnings, diagnoses, trail, size_and_speed, distortion, histograms, outcomes, size_table, recipe, facts}) {
+  for (const auto& part : {verdict_section, tiles, comparison, warnings, diagnoses, trail, size_and_speed, profiles, distortion, histograms, outcomes, size_table, recipe, facts}) {
     html += part(report);
   }
   return html + "</main></body></html>\n";

@@ -21,7 +21,7 @@ Report full_report(const std::string& text) {
   for (int i = 0; i < 2; ++i) {
     ReportModel model;
     model.name = text;
-    model.info.path = text;
+    model.info.path = text + std::to_string(i);
     model.info.size_bytes = 4000 / static_cast<std::uint64_t>(1 + 3 * i);
     model.info.sizes = {{text, 900, 3}};
     model.metrics = Metrics{50, 90.0 - i, 99.0, 97.0, 31.5, 0.999, 0.1, 0};
@@ -138,6 +138,23 @@ TEST(Report, DrawsTheTrailAndEscapesIt) {
   }
   EXPECT_EQ(html.find("<b>conv"), std::string::npos);
   EXPECT_EQ(render_report(Report{}).find("What was tried"), std::string::npos);
+}
+
+TEST(Report, DrawsFlameChartsOfTheTime) {
+  Report report;
+  ReportModel model;
+  model.name = "net";
+  model.bench = BenchResult{};
+  model.bench->kernels = {{"/block/first", "Conv", "jit", 3}, {"/block/second", "Conv", "jit", 1}, {kHostile, "Add", "own", 0.5}, {"/tiny", "Sub", "own", 1e-6}};
+  report.models = {model};
+  const std::string html = render_report(report);
+  for (const char* part : {"Where the time goes", "Conv: 4.0000 ms, 88.9 %", "jit: 4.0000 ms", "/block/first: 3.0000 ms, 66.7 %", ">block: 4.0000 ms", "scopes of the model"}) {
+    EXPECT_NE(html.find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(html.find("tiny"), std::string::npos);  // too thin to see
+  expect_well_formed(html);
+  report.models[0].bench->kernels = {{"first", "Conv", "jit", 3}, {"second", "Add", "own", 1}};
+  EXPECT_EQ(render_report(report).find("scopes of the model"), std::string::npos);
 }
 
 TEST(Report, ShowsDiagnosesAndEscapesThem) {

@@ -39,7 +39,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margi
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; vertical-align: -1px; }
 svg { display: block; width: 100%; height: auto; } svg rect { shape-rendering: crispEdges; } td b { white-space: nowrap; } svg text { font: 12px system-ui, Arial, sans-serif; fill: var(--text); }
 svg .name, svg .end { text-anchor: end; } svg .middle { text-anchor: middle; } svg .tick { fill: var(--dim); font-size: 11px; }
-svg .value { font-variant-numeric: tabular-nums; } svg .strong { font-weight: 600; } svg .box { fill: var(--bg); stroke: var(--line); } svg .end-box { stroke: var(--good); stroke-width: 2; } svg .curve { stroke: var(--s0); stroke-width: 2; } svg .axis { stroke: var(--dim); } svg .grid { stroke: var(--line); }
+svg .value { font-variant-numeric: tabular-nums; } svg .strong { font-weight: 600; } svg .box { fill: var(--bg); stroke: var(--line); } svg .end-box { stroke: var(--good); stroke-width: 2; } svg .flame { fill-opacity: 0.55; } svg .curve { stroke: var(--s0); stroke-width: 2; } svg .axis { stroke: var(--dim); } svg .grid { stroke: var(--line); }
 svg .mark { stroke: var(--text); stroke-width: 1.5; } svg .clip { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; } svg .held { fill: var(--held); }
 .s0 { fill: var(--s0); background: var(--s0); } .s1 { fill: var(--s1); background: var(--s1); } .s2 { fill: var(--s2); background: var(--s2); }
 .s3 { fill: var(--s3); background: var(--s3); } .s4 { fill: var(--s4); background: var(--s4); } .s5 { fill: var(--s5); background: var(--s5); }
