@@ -116,14 +116,39 @@ def hqq(options, tokens):
 
 
 def autoawq(options, tokens):
-    from awq import AutoAWQForCausalLM
-    from transformers import AutoTokenizer
-    model = AutoAWQForCausalLM.from_pretrained(str(options.model), device_map="cpu", safetensors=True)
+    """Its quantizer itself: the package's front end stands still at an older transformers, its search of scales and ranges does not."""
+    import warnings
+    warnings.simplefilter("ignore")
+    from awq.models.llama import LlamaAWQForCausalLM
+    from awq.quantize import quantizer as search
+    model = load(options.model).eval()
+
+    class Blocks(LlamaAWQForCausalLM):
+        model_type = "llama"
+
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+
+    class Quantizer(search.AwqQuantizer):
+        def init_quant(self, n_samples=128, max_seq_len=512):
+            ids = torch.tensor(tokens.astype(numpy.int64))
+            with torch.no_grad():
+                inputs, positions = self.model.model.embed_tokens(ids), torch.arange(ids.shape[1])[None]
+                mask = torch.full((ids.shape[1], ids.shape[1]), torch.finfo(torch.float32).min).triu(1)[None, None].expand(len(ids), 1, -1, -1)
+                rotary = self.model.model.rotary_emb(inputs, positions)
+            return self.model.model.layers, {"attention_mask": mask, "position_ids": positions, "position_embeddings": rotary}, inputs
+
+    search.get_best_device = lambda: "cpu"
+    from awq.quantize import scale
+    scale.get_best_device = search.get_best_device
     clock = start()
-    model.quantize(AutoTokenizer.from_pretrained(options.tokenizer or options.model), quant_config={"zero_point": True, "q_group_size": options.group_size, "w_bit": options.bits, "version": "GEMM"},
-                   calib_data=tokens.tolist(), max_calib_samples=len(tokens), max_calib_seq_len=tokens.shape[1], export_compatible=True)
+    quantizer = Quantizer(Blocks(), model, None, options.bits, options.group_size, not options.symmetric, "gemm", None, None, None, duo_scaling=True, export_compatible=True, n_parallel_calib_samples=8)
+    quantizer.quantize()
     used = stop(clock)
-    return None, used
+    weights = {name: tensor for name, tensor in model.state_dict().items() if name.endswith(".weight")}  # scales have moved into norms
+    for name, module in linears(model).items():
+        weights[name + ".weight"] = quantizer.pseudo_quantize_tensor(module.weight.data)[0]
+    return weights, used
 
 
 def start():

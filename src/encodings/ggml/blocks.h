@@ -21,8 +21,8 @@ struct GgmlBlocks {
   int elements;           // of a block; a row holds whole blocks
   int bytes;
 
-  // `count` values, a multiple of `elements`, from count / elements * bytes bytes. Null: the type cannot be decoded here
-  // (integers, and those whose codes index a fixed table of lattice points).
+  // `count` values, a multiple of `elements`, from count / elements * bytes bytes. Null: integers,
+  // which are no weights.
   void (*dequantize)(const std::uint8_t* blocks, std::int64_t count, float* out) = nullptr;
 
   // The inverse, by the least squared error, each value's weighted by `importance` (of `count` values, >= 0) unless that is

@@ -42,17 +42,16 @@ class File {
 
   base::ByteSpan bytes(const TensorEntry& entry) const { return bytes_.subspan(entry.offset, entry.bytes); }
 
-  // Types that tensors have are views of the file, blocks are decoded to f32. Errors: not_found, unsupported (a type that
-  // cannot be decoded), resource_exhausted.
+  // Types that tensors have are views of the file, blocks are decoded to f32. Errors: not_found,
+  // resource_exhausted.
   Result<Tensor> tensor(std::string_view name) const;
-  // Rows [first, first + count) as f32. Errors: unsupported. Precondition: they are rows of the entry.
+  // Rows [first, first + count) as f32. Errors: unsupported (integers). Precondition: they are rows of the entry.
   Status decode_rows(const TensorEntry& entry, std::int64_t first, std::int64_t count, float* out) const;
 
   // Drops the pages of a tensor that is done with; nothing when the file is not mapped.
   void release(std::string_view name) const;
 
  private:
-  Error not_decodable(const TensorEntry& entry) const;
 
   std::shared_ptr<const void> owner_;
   std::shared_ptr<const base::MappedFile> mapped_;

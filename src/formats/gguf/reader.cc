@@ -84,13 +84,10 @@ const TensorEntry* File::find(std::string_view name) const {
   return at == by_name_.end() ? nullptr : &entries_[at->second];
 }
 
-Error File::not_decodable(const TensorEntry& entry) const {
-  return unsupported(fmt::format("{}: tensor '{}' is stored as {}, which is not decoded", where_, base::escape_controls(entry.name), entry.type->name))
-      .hint("Convert the file with llama-quantize --allow-requantize to Q8_0 first, or start from the unquantized model.");
-}
-
 Status File::decode_rows(const TensorEntry& entry, std::int64_t first, std::int64_t count, float* out) const {
-  if (entry.type->dequantize == nullptr) return not_decodable(entry);
+  if (entry.type->dequantize == nullptr) {
+    return unsupported(fmt::format("{}: tensor '{}' is stored as {}, expected a type of weights", where_, base::escape_controls(entry.name), entry.type->name)).hint("Start from the unquantized model.");
+  }
   entry.type->dequantize(bytes_.data() + entry.offset + static_cast<std::uint64_t>(first) * entry.row_bytes(), count * entry.row_values(), out);
   return {};
 }
@@ -105,7 +102,6 @@ Result<Tensor> File::tensor(std::string_view name) const {
   const DType dtype = dtype_of(entry->type->type);
   const std::uint8_t* data = bytes_.data() + entry->offset;
   if (dtype == DType::kUndefined) {
-    if (entry->type->dequantize == nullptr) return not_decodable(*entry);
     NARROW_TRY(Tensor out, Tensor::create(DType::kF32, entry->shape));
     entry->type->dequantize(data, out.size(), out.mutable_data<float>().data());
     return out;
