@@ -6,6 +6,8 @@ usage: resume_test.py <narrow>
 import json
 import pathlib
 import random
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -64,23 +66,35 @@ def main(binary):
         start = time.monotonic()
         subprocess.run(command(place / "whole"), check=True, stdout=subprocess.DEVNULL)
         whole = time.monotonic() - start
-        draw, kills, out = random.Random(2), 0, place / "resumed"
-        for _ in range(KILLS):
-            process = subprocess.Popen(command(out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(draw.random() * whole * 0.5)
-            if process.poll() is None:
-                process.kill()
-                kills += 1
-            process.wait()
-            assert not out.exists() or kills == 0 or process.returncode == 0, "the output appeared before it was whole"
-            if out.exists():
-                break
-        if not out.exists():
-            subprocess.run(command(out, "--resume"), check=True, stdout=subprocess.DEVNULL)
-        print(f"{kills} kills of a run of {whole:.1f} s")
-        assert kills > 0
-        assert contents(out) == contents(place / "whole"), "the resumed output differs"
-        assert not (place / "resumed.partial").exists() and not (place / "resumed.writing").exists(), "unfinished work was left behind"
+        draw = random.Random(2)
+
+        def kill_and_resume(out, *more):
+            kills = 0
+            for _ in range(KILLS):
+                process = subprocess.Popen(command(out, "--resume", *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                time.sleep(draw.random() * whole * 0.5)
+                if process.poll() is None:
+                    process.kill()
+                    kills += 1
+                process.wait()
+                assert not out.exists() or kills == 0 or process.returncode == 0, "the output appeared before it was whole"
+                if out.exists():
+                    break
+            if not out.exists():
+                subprocess.run(command(out, "--resume", *more), check=True, stdout=subprocess.DEVNULL)
+            print(f"{kills} kills of a run of {whole:.1f} s {' '.join(more)}")
+            assert kills > 0
+            assert contents(out) == contents(place / "whole"), "the resumed output differs"
+            left = [path.name for path in place.iterdir() if path.name not in ("model", "whole") and path != out]
+            assert left == [], f"unfinished work was left behind: {left}"
+            shutil.rmtree(out)
+
+        kill_and_resume(place / "resumed")
+        # With calibration tokens in temporary files, which die with their process.
+        refused = subprocess.run(command(place / "small", "--max-memory", "1M"), capture_output=True, text=True)
+        assert refused.returncode != 0, "a megabyte was enough"
+        least = int(re.search(r"needs up to (\d+) bytes of memory with all calibration tokens spilled", refused.stderr)[1])
+        kill_and_resume(place / "spilled", "--max-memory", str(least))
 
         # The journal of another job is not taken up.
         process = subprocess.Popen(command(place / "other"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

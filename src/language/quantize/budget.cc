@@ -157,14 +157,14 @@ Result<std::vector<LinearChoices>> list_choices(const Checkpoint& model, const q
 }
 
 Result<quantizers::Recipe> within_budget(const Checkpoint& model, const quantizers::Recipe& recipe, const ExportFormat& format, const std::vector<std::vector<std::int64_t>>& sequences,
-                                         base::ThreadPool& pool, const Progress& progress, Budget& budget) {
+                                         base::ThreadPool& pool, const Progress& progress, Budget& budget, const std::string& spill_folder) {
   if (sequences.empty()) return invalid_argument("a budget of bits a weight needs calibration text, to see what each layer bears").hint("Give some with --data.");
   NARROW_TRY(std::vector<LinearChoices> linears, list_choices(model, recipe, format));
   double weights = 0;
   for (const LinearChoices& linear : linears) weights += linear.weights;
   // Found out before anything is measured.
   NARROW_TRY([[maybe_unused]] const std::vector<std::size_t> cheapest, choose_within(linears, recipe.weights.bits_per_weight * weights));
-  NARROW_RETURN_IF_ERROR(measure_losses(model, recipe, sequences, pool, progress, linears));
+  NARROW_RETURN_IF_ERROR(measure_losses(model, recipe, sequences, pool, progress, linears, spill_folder));
   NARROW_TRY(const std::vector<std::size_t> chosen, choose_within(linears, recipe.weights.bits_per_weight * weights));
   budget = {.wanted = recipe.weights.bits_per_weight};
   quantizers::Recipe settled = recipe;

@@ -38,9 +38,9 @@ Result<std::vector<LinearChoices>> list_choices(const Checkpoint& model, const q
 
 // Fills in the losses. For each Linear: how far the model's predictions move (Kullback-Leibler divergence, on some of the
 // sequences) when it alone is rounded, times how the error of its outputs changes from there to each choice under the recipe's
-// method. Errors: what running the model reports.
+// method. Tokens are spilled where a folder is given. Errors: what running the model reports.
 Status measure_losses(const Checkpoint& model, const quantizers::Recipe& recipe, const std::vector<std::vector<std::int64_t>>& sequences, base::ThreadPool& pool, const Progress& progress,
-                      std::vector<LinearChoices>& linears);
+                      std::vector<LinearChoices>& linears, const std::string& spill_folder = "");
 
 struct Budget {
   double wanted = 0, used = 0;   // bits a weight
@@ -49,6 +49,6 @@ struct Budget {
 
 // The recipe with a rule for each Linear in place of its bits_per_weight.
 Result<quantizers::Recipe> within_budget(const Checkpoint& model, const quantizers::Recipe& recipe, const ExportFormat& format, const std::vector<std::vector<std::int64_t>>& sequences,
-                                         base::ThreadPool& pool, const Progress& progress, Budget& budget);
+                                         base::ThreadPool& pool, const Progress& progress, Budget& budget, const std::string& spill_folder = "");
 
 }  // namespace narrow::language

@@ -27,24 +27,45 @@ std::int64_t judged_sequences(const HiddenStates& states, std::size_t linears, s
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(share * static_cast<double>(states.sequences)), 1, states.sequences);
 }
 
-HiddenStates first_of(const HiddenStates& states, std::int64_t sequences) {
-  HiddenStates part;
-  part.sequences = sequences;
-  part.length = states.length;
-  part.hidden = states.hidden;
-  part.values.assign(states.values.begin(), states.values.begin() + sequences * states.length * states.hidden);
+// `count` sequences of numbers not set yet, kept where those of `like` are.
+Result<HiddenStates> room_for(const HiddenStates& like, std::int64_t count) {
+  HiddenStates made;
+  made.sequences = count;
+  made.length = like.length;
+  made.hidden = like.hidden;
+  made.spill_folder = like.spill_folder;
+  NARROW_RETURN_IF_ERROR(made.allocate());
+  return made;
+}
+
+void copy_sequences(const HiddenStates& from, std::int64_t count, HiddenStates& to, std::int64_t first) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::copy_n(from.sequence(i), from.length * from.hidden, to.sequence(first + i));
+    if ((first + i + 1) % to.chunk() == 0) to.release((first + i) / to.chunk());
+    if ((i + 1) % from.chunk() == 0) from.release(i / from.chunk());
+  }
+}
+
+Result<HiddenStates> first_of(const HiddenStates& states, std::int64_t sequences) {
+  NARROW_TRY(HiddenStates part, room_for(states, sequences));
+  copy_sequences(states, sequences, part, 0);
   return part;
 }
 
 // Of an encoder that predicts no tokens: how far its outputs move, relative to their size.
 std::vector<double> distances(const HiddenStates& exact, const HiddenStates& variants) {
-  const std::size_t size = exact.values.size();
-  std::vector<double> moved(variants.values.size() / size);
+  const std::int64_t size = exact.length * exact.hidden;
+  std::vector<double> moved(static_cast<std::size_t>(variants.sequences / exact.sequences));
   double whole = 0;
-  for (const float x : exact.values) whole += static_cast<double>(x) * x;
-  for (std::size_t i = 0; i < variants.values.size(); ++i) {
-    const double off = static_cast<double>(variants.values[i]) - exact.values[i % size];
-    moved[i / size] += off * off / whole;
+  for (std::int64_t s = 0; s < exact.sequences; ++s) {
+    for (std::int64_t i = 0; i < size; ++i) whole += static_cast<double>(exact.sequence(s)[i]) * exact.sequence(s)[i];
+  }
+  for (std::int64_t s = 0; s < variants.sequences; ++s) {
+    const float *x = exact.sequence(s % exact.sequences), *y = variants.sequence(s);
+    for (std::int64_t i = 0; i < size; ++i) {
+      const double off = static_cast<double>(y[i]) - x[i];
+      moved[static_cast<std::size_t>(s / exact.sequences)] += off * off / whole;
+    }
   }
   return moved;
 }
@@ -56,7 +77,7 @@ Result<std::vector<double>> divergences(const Spec& spec, const WeightSource& we
   NARROW_TRY(const auto session, runtime::Session::create(graph, {.threads = pool.threads()}));
   const std::int64_t tokens = exact.tokens(), count = variants.tokens() / tokens, vocabulary = spec.vocabulary;
   const auto logits = [&](const HiddenStates& states, std::int64_t first, std::int64_t size) -> Result<Tensor> {
-    const Tensor hidden = Tensor::from_borrowed(DType::kF32, {1, size, states.hidden}, const_cast<float*>(states.values.data()) + first * states.hidden);
+    const Tensor hidden = Tensor::from_borrowed(DType::kF32, {1, size, states.hidden}, const_cast<float*>(states.sequence(0)) + first * states.hidden);
     const runtime::NamedTensor inputs[] = {{"hidden", hidden}};
     NARROW_TRY(std::vector<Tensor> out, session->run(inputs));
     return out[0].clone();
@@ -163,11 +184,11 @@ class LossMeter {
 }  // namespace
 
 Status measure_losses(const Checkpoint& model, const quantizers::Recipe& recipe, const std::vector<std::vector<std::int64_t>>& sequences, base::ThreadPool& pool, const Progress& progress,
-                      std::vector<LinearChoices>& linears) {
+                      std::vector<LinearChoices>& linears, const std::string& spill_folder) {
   const Spec& spec = model.spec;
   if (linears.empty()) return {};
   LossMeter meter(model, recipe, pool, linears);
-  NARROW_TRY(HiddenStates states, embed_sequences(spec, *model.weights, sequences, pool.threads()));
+  NARROW_TRY(HiddenStates states, embed_sequences(spec, *model.weights, sequences, pool.threads(), spill_folder));
   std::size_t of_block = 0, units = 0;
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     std::size_t own = 0;
@@ -176,12 +197,12 @@ Status measure_losses(const Checkpoint& model, const quantizers::Recipe& recipe,
     units += own;
   }
   const std::int64_t judged = judged_sequences(states, units, of_block);
-  HiddenStates exact = first_of(states, judged);  // what the whole float model makes of them
+  NARROW_TRY(HiddenStates exact, first_of(states, judged));  // what the whole float model makes of them
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) NARROW_RETURN_IF_ERROR(BlockPass(spec, layer, exact, pool.threads()).finish(*model.weights, exact));
 
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     if (progress) progress("measuring layers", static_cast<std::size_t>(layer), static_cast<std::size_t>(spec.layers));
-    const HiddenStates entering = first_of(states, judged);
+    NARROW_TRY(const HiddenStates entering, first_of(states, judged));
     const std::vector<LinearLevel> levels = linears_of(spec, layer);
     BlockPass pass(spec, layer, states, pool.threads());
     for (const LinearLevel& level : levels) {
@@ -196,7 +217,10 @@ Status measure_losses(const Checkpoint& model, const quantizers::Recipe& recipe,
       for (const LinearGroup& group : wanted) {
         const std::vector<Tensor>& inputs = pass.inputs(group.front());
         InputStatistics statistics(inputs.front().shape().back());
-        for (const Tensor& part : inputs) NARROW_RETURN_IF_ERROR(statistics.add(part.data<float>().data(), part.size() / statistics.columns, pool));
+        for (std::size_t chunk = 0; chunk < inputs.size(); ++chunk) {
+          NARROW_RETURN_IF_ERROR(statistics.add(inputs[chunk].data<float>().data(), inputs[chunk].size() / statistics.columns, pool));
+          pass.rest(static_cast<std::int64_t>(chunk));
+        }
         for (const std::string& name : group) {
           if (meter.has(name)) NARROW_RETURN_IF_ERROR(meter.errors_of(name, statistics));
         }
@@ -206,24 +230,22 @@ Status measure_losses(const Checkpoint& model, const quantizers::Recipe& recipe,
 
     // The judged sequences once for each unit, side by side through the rest of the model.
     std::vector<Unit> here;
-    HiddenStates variants;
-    variants.length = states.length;
-    variants.hidden = states.hidden;
     for (const LinearLevel& level : levels) {
-      for (const Unit& unit : units_of(level)) {
-        if (std::none_of(unit.begin(), unit.end(), [&](const std::string& name) { return meter.has(name); })) continue;
-        OverlayWeights changed(model.weights);
-        for (const std::string& name : unit) {
-          if (meter.has(name)) changed.set_matrix(name, meter.reference(name));
-        }
-        NARROW_TRY(HiddenStates moved, entering.copy());
-        NARROW_RETURN_IF_ERROR(BlockPass(spec, layer, moved, pool.threads()).finish(changed, moved));
-        variants.values.insert(variants.values.end(), moved.values.begin(), moved.values.end());
-        variants.sequences += judged;
-        here.push_back(unit);
+      for (Unit& unit : units_of(level)) {
+        if (std::any_of(unit.begin(), unit.end(), [&](const std::string& name) { return meter.has(name); })) here.push_back(std::move(unit));
       }
     }
     if (here.empty()) continue;
+    NARROW_TRY(HiddenStates variants, room_for(states, judged * static_cast<std::int64_t>(here.size())));
+    for (std::size_t i = 0; i < here.size(); ++i) {
+      OverlayWeights changed(model.weights);
+      for (const std::string& name : here[i]) {
+        if (meter.has(name)) changed.set_matrix(name, meter.reference(name));
+      }
+      NARROW_TRY(HiddenStates moved, entering.copy());
+      NARROW_RETURN_IF_ERROR(BlockPass(spec, layer, moved, pool.threads()).finish(changed, moved));
+      copy_sequences(moved, judged, variants, static_cast<std::int64_t>(i) * judged);
+    }
     for (std::int64_t later = layer + 1; later < spec.layers; ++later) NARROW_RETURN_IF_ERROR(BlockPass(spec, later, variants, pool.threads()).finish(*model.weights, variants));
     NARROW_TRY(const std::vector<double> moved, divergences(spec, *model.weights, exact, variants, pool));
     for (std::size_t i = 0; i < here.size(); ++i) meter.settle(here[i], moved[i]);

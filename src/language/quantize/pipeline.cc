@@ -156,12 +156,15 @@ Result<std::map<std::string, std::vector<float>>> measure_importance(const Langu
         NARROW_RETURN_IF_ERROR(pass.reach(*job.model->weights, {group.front()}));
         std::vector<double> sums;
         std::int64_t tokens = 0;
-        for (const Tensor& inputs : pass.inputs(group.front())) {
+        const std::vector<Tensor>& chunks = pass.inputs(group.front());
+        for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+          const Tensor& inputs = chunks[chunk];
           const auto width = static_cast<std::size_t>(inputs.shape().back());
           sums.resize(width);
           tokens += inputs.size() / static_cast<std::int64_t>(width);
           const std::span<const float> x = inputs.data<float>();
           for (std::size_t i = 0; i < x.size(); ++i) sums[i % width] += static_cast<double>(x[i]) * x[i];
+          pass.rest(static_cast<std::int64_t>(chunk));
         }
         if (tokens == 0) continue;
         std::vector<float> means;
@@ -244,6 +247,7 @@ LanguageEstimate estimate(const LanguageJob& job) {
   }
   // In the float model and in the quantized one; and the hidden numbers of both, and of the next block.
   found.memory = (std::uint64_t{96} << 20) + weights * 4 + hessians * 12 + largest * 16;
+  if (job.recipe.weights.bits_per_weight > 0) found.memory += static_cast<std::uint64_t>(kTokensAtWork * 12 + 4 * static_cast<double>(spec.hidden)) * static_cast<std::uint64_t>(spec.vocabulary);  // predictions, and what makes them
   const auto of_tokens = [&](double count) { return static_cast<std::uint64_t>(count * (8 * kept + 12 * static_cast<double>(spec.hidden))); };
   if (job.max_memory != 0 && found.memory + of_tokens(tokens) > job.max_memory) {
     found.spilled = of_tokens(tokens);
@@ -279,9 +283,6 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
           .hint("Raise --max-memory; with method rounding, or fewer --threads, less is needed.");
     }
     if (needed.spilled != 0) {
-      if (recipe.weights.bits_per_weight > 0) {
-        return unsupported("a budget of bits a weight is measured with all calibration tokens in memory, which --max-memory forbids").hint("Calibrate on fewer --samples, or settle the budget without the limit: the recipe in its output replays within it.");
-      }
       std::error_code error;
       spill_folder = fs::absolute(job.out, error).parent_path().string();
     }
@@ -294,7 +295,7 @@ Result<LanguageResult> quantize_checkpoint(const LanguageJob& job) {
     if (settled) {
       recipe = *std::move(settled);
     } else {
-      NARROW_TRY(recipe, within_budget(*job.model, recipe, *format, job.sequences, pool, job.progress, result.budget));
+      NARROW_TRY(recipe, within_budget(*job.model, recipe, *format, job.sequences, pool, job.progress, result.budget, spill_folder));
     }
   }
   NARROW_RETURN_IF_ERROR(check_job(job, recipe, *format));

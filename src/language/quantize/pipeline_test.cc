@@ -122,8 +122,10 @@ TEST(Pipeline, SpilledTokensGiveTheSameBytes) {
   const TemporaryFolder folder;
   for (const char* family : {"llama", "gpt_neox"}) {
     const Checkpoint model = save(small_model(family), folder / (std::string(family) + "-model"));
-    for (const char* method : {"gptq", "awq-gptq"}) {
-      LanguageJob job = make_job(model, folder / (std::string(family) + method), method);
+    for (const std::string kind : {"gptq", "awq-gptq", "budget"}) {
+      const std::string method = kind == "budget" ? "gptq" : kind;
+      LanguageJob job = make_job(model, folder / (std::string(family) + kind), method);
+      if (kind == "budget") job.recipe.weights.bits_per_weight = 5;
       job.sequences = random_sequences(model.spec.vocabulary, 64, 48);
       job.format = "compressed-tensors";
       const LanguageEstimate whole = estimate(job);
@@ -137,7 +139,8 @@ TEST(Pipeline, SpilledTokensGiveTheSameBytes) {
       EXPECT_LT(estimate(spilling).memory, whole.memory);
       const auto spilled = quantize_checkpoint(spilling);
       ASSERT_TRUE(spilled.ok()) << spilled.error().to_string();
-      EXPECT_EQ(contents(job.out + "/model.safetensors"), contents(spilling.out + "/model.safetensors")) << family << ", " << method;
+      EXPECT_EQ(contents(job.out + "/model.safetensors"), contents(spilling.out + "/model.safetensors")) << family << ", " << kind;
+      EXPECT_EQ(made->recipe, spilled->recipe);
       spilling.out += "-again";
       spilling.max_memory = 1 << 20;
       const auto refused = quantize_checkpoint(spilling);
