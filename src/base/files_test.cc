@@ -115,5 +115,27 @@ TEST_F(Files, AFullDiskIsReportedAndLeavesNothing) {
   EXPECT_EQ(entries(), 0u);
 }
 
+TEST_F(Files, ReleasesWhatIsMappedAndNothingElse) {
+  ASSERT_TRUE(write_file(path("a"), std::string(1 << 20, 'x')).ok());
+  const auto file = MappedFile::open(path("a"));
+  ASSERT_TRUE(file.ok());
+  const std::string copy((*file)->bytes().begin(), (*file)->bytes().end());
+  const auto resident = [] {  // pages of files
+    std::ifstream status("/proc/self/statm");
+    long size = 0, all = 0, shared = 0;
+    status >> size >> all >> shared;
+    return shared;
+  };
+  const long before = resident();
+  MappedFile::release_if_mapped((*file)->bytes().subspan(4096, 900000));
+  if (before > 0) {
+    EXPECT_LT(resident(), before - 150);
+  }
+  EXPECT_EQ(std::string((*file)->bytes().begin(), (*file)->bytes().end()), copy);
+  std::vector<std::uint8_t> own(1 << 20, 7);
+  MappedFile::release_if_mapped(own);
+  EXPECT_EQ(own, std::vector<std::uint8_t>(1 << 20, 7));
+}
+
 }  // namespace
 }  // namespace narrow::base

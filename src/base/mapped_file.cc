@@ -8,8 +8,29 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 namespace narrow::base {
+namespace {
+
+// Every mapping that is open, by its last byte.
+struct Mappings {
+  std::mutex mutex;
+  std::map<const std::uint8_t*, const MappedFile*> by_end;
+};
+Mappings& mappings() {
+  static Mappings all;
+  return all;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(std::string path, const std::uint8_t* data, std::size_t size) : path_(std::move(path)), data_(data), size_(size) {
+  if (size == 0) return;
+  const std::lock_guard lock(mappings().mutex);
+  mappings().by_end.emplace(data + size, this);
+}
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
   // O_NONBLOCK: opening a FIFO must not hang.
@@ -40,7 +61,12 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& pa
 }
 
 MappedFile::~MappedFile() {
-  if (size_ != 0) ::munmap(const_cast<std::uint8_t*>(data_), size_);
+  if (size_ == 0) return;
+  {
+    const std::lock_guard lock(mappings().mutex);
+    mappings().by_end.erase(data_ + size_);
+  }
+  ::munmap(const_cast<std::uint8_t*>(data_), size_);
 }
 
 void MappedFile::release(ByteSpan bytes) const {
@@ -50,6 +76,14 @@ void MappedFile::release(ByteSpan bytes) const {
   const auto first = reinterpret_cast<std::uintptr_t>(bytes.data()) / page * page;
   const auto last = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size());
   ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+void MappedFile::release_if_mapped(ByteSpan bytes) {
+  const std::lock_guard lock(mappings().mutex);
+  const auto found = mappings().by_end.upper_bound(bytes.data());
+  if (found == mappings().by_end.end()) return;
+  const ByteSpan all = found->second->bytes();
+  if (bytes.data() >= all.data() && bytes.data() + bytes.size() <= all.data() + all.size()) found->second->release(bytes);
 }
 
 }  // namespace narrow::base

@@ -26,10 +26,11 @@ class MappedFile {
   // Lets go of the memory behind `bytes`, a part of this file's: resident pages fall, and reading them again reads the file
   // again. Views stay valid.
   void release(ByteSpan bytes) const;
+  // The same for bytes of which is not known whose they are: nothing happens where they are no open file's.
+  static void release_if_mapped(ByteSpan bytes);
 
  private:
-  MappedFile(std::string path, const std::uint8_t* data, std::size_t size)
-      : path_(std::move(path)), data_(data), size_(size) {}
+  MappedFile(std::string path, const std::uint8_t* data, std::size_t size);
   std::string path_;
   const std::uint8_t* data_;
   std::size_t size_;

@@ -11,6 +11,7 @@
 
 #include "kernels/affine/affine.h"
 #include "kernels/gemm_s8/integer_weights.h"
+#include "kernels/recurrent/recurrent.h"
 #include "operators/families.h"
 #include "operators/quantized_io.h"
 
@@ -24,6 +25,7 @@ using kernels::GemmEpilogue;
 using kernels::GemmOutput;
 using kernels::IntegerWeights;
 using kernels::pad_to_panels;
+using kernels::RecurrentProblem;
 
 enum Input : std::size_t { kX, kW, kR, kB, kLengths, kH, kC, kP, kWScale, kWZero, kRScale, kRZero };
 
@@ -42,37 +44,63 @@ Status infer_dynamic_lstm(InferContext& context) {
   return {};
 }
 
-float sigmoid(float v) { return 1.0f / (1.0f + std::exp(-v)); }
-
-// One direction's input or recurrent weight, [k, 4 * hidden].
+// One direction's input or recurrent weight, [k, 4 * hidden], and what a run makes of it.
 struct Side {
   std::optional<IntegerWeights> weights;
   std::vector<float> scale;  // a column
+  std::vector<float> run_scale, bias;
+  std::vector<std::int32_t> offset;
+  std::optional<std::int32_t> zero;  // that `offset` was made with
 };
 
-// y[rows, n] = quantize(x)[rows, k] * side (+ bias): x is quantized to u8 with one scale for all rows.
-void multiply(const float* x, std::int64_t rows, const Side& side, const std::vector<float>& bias, std::vector<std::uint8_t>& codes,
-              float* y, base::ThreadPool& pool) {
-  const std::int64_t k = side.weights->k(), n = side.weights->n();
-  const kernels::AffineKernels& fast = kernels::affine_kernels();
-  float low, high;
-  fast.min_max(x, static_cast<std::size_t>(rows * k), &low, &high);
-  low = std::min(low, 0.0f);
-  high = std::max(high, 0.0f);
-  const float step = high == low ? 1.0f : (high - low) / 255.0f;
-  const auto zero = static_cast<std::int32_t>(std::nearbyint(std::clamp(-low / step, 0.0f, 255.0f)));
-  codes.resize(static_cast<std::size_t>(rows * k));
-  fast.quantize_u8(x, codes.size(), step, zero, codes.data());
-  const std::vector<std::int32_t> offset = side.weights->offsets(zero, false, nullptr);
-  std::vector<float> scale(side.scale);
-  for (float& s : scale) s *= step;
-  const GemmEpilogue epilogue{GemmOutput::kF32, offset.data(), scale.data(), bias.data(), 0, 0, 255};
-  const std::int64_t strips = side.weights->packed().strips(), parts = std::min<std::int64_t>(pool.threads(), strips);
-  pool.parallel_for(static_cast<std::size_t>(parts), [&](std::size_t p, int) {
-    const std::int64_t part = static_cast<std::int64_t>(p);
-    side.weights->multiply({codes.data(), k, nullptr, nullptr, false, false}, rows, strips * part / parts, strips * (part + 1) / parts, nullptr, epilogue, y, n);
-  });
-}
+// The products of one direction. Rows are quantized to u8 with one scale for all.
+class Products final : public kernels::RecurrentProducts {
+ public:
+  Products(Side& input, Side& recurrent, std::vector<std::uint8_t>& codes, base::ThreadPool& pool)
+      : input_(input), recurrent_(recurrent), codes_(codes), pool_(pool) {}
+
+  Status project(const float* x, std::int64_t rows, const float* bias, float* y) override {
+    std::fill(input_.bias.begin(), input_.bias.end(), 0.0f);
+    if (bias != nullptr) std::copy_n(bias, input_.weights->n(), input_.bias.begin());
+    multiply(x, rows, input_, y);
+    return {};
+  }
+  Status advance(const float* state, std::int64_t batch, std::int64_t, std::int64_t, float* y) override {  // an LSTM needs all gates at once
+    multiply(state, batch, recurrent_, y);
+    return {};
+  }
+
+ private:
+  static constexpr std::int64_t kWorthThreads = 1 << 20;  // multiplications
+
+  void multiply(const float* x, std::int64_t rows, Side& side, float* y) {
+    const std::int64_t k = side.weights->k(), n = side.weights->n();
+    if (rows == 0) return;
+    const kernels::AffineKernels& fast = kernels::affine_kernels();
+    float low, high;
+    fast.min_max(x, static_cast<std::size_t>(rows * k), &low, &high);
+    low = std::min(low, 0.0f);
+    high = std::max(high, 0.0f);
+    const float step = high == low ? 1.0f : (high - low) / 255.0f;
+    const auto zero = static_cast<std::int32_t>(std::nearbyint(std::clamp(-low / step, 0.0f, 255.0f)));
+    codes_.resize(static_cast<std::size_t>(rows * k));
+    fast.quantize_u8(x, codes_.size(), step, zero, codes_.data());
+    if (side.zero != zero) side.weights->offsets_into(zero, false, nullptr, side.offset.data());
+    side.zero = zero;
+    for (std::size_t j = 0; j < side.scale.size(); ++j) side.run_scale[j] = side.scale[j] * step;
+    const GemmEpilogue epilogue{GemmOutput::kF32, side.offset.data(), side.run_scale.data(), side.bias.data(), 0, 0, 255};
+    const std::int64_t strips = side.weights->packed().strips(), parts = rows * k * n < kWorthThreads ? 1 : std::min<std::int64_t>(pool_.threads(), strips);
+    pool_.parallel_for(static_cast<std::size_t>(parts), [&](std::size_t p, int) {
+      const std::int64_t part = static_cast<std::int64_t>(p);
+      side.weights->multiply({codes_.data(), k, nullptr, nullptr, false, false}, rows, strips * part / parts, strips * (part + 1) / parts, nullptr, epilogue, y, n);
+    });
+  }
+
+  Side& input_;
+  Side& recurrent_;
+  std::vector<std::uint8_t>& codes_;
+  base::ThreadPool& pool_;
+};
 
 class DynamicLstmKernel final : public Kernel {
  public:
@@ -97,6 +125,15 @@ class DynamicLstmKernel final : public Kernel {
       return corrupt(fmt::format("weights of {} and {} columns, expected 4 times the {} hidden units", kernel->input_[0].weights->n(),
                                  kernel->recurrent_[0].weights->n(), kernel->hidden_));
     }
+    using Function = kernels::Activation::Function;
+    RecurrentProblem& problem = kernel->problem_;
+    problem.kind = kernels::RecurrentKind::kLstm;
+    problem.hidden = kernel->hidden_;
+    problem.f.function = Function::kSigmoid;
+    problem.g.function = problem.h.function = Function::kTanh;
+    problem.clip = node.get_float("clip", 0);
+    problem.input_forget = node.get_int("input_forget", 0) != 0;
+    problem.reverse = node.get_string("direction", "forward") == "reverse";
     return std::unique_ptr<Kernel>(std::move(kernel));
   }
 
@@ -119,61 +156,48 @@ class DynamicLstmKernel final : public Kernel {
     NARROW_TRY(const float* first_h, optional(kH, directions * batch * h));
     NARROW_TRY(const float* first_c, optional(kC, directions * batch * h));
     NARROW_TRY(const float* peepholes, optional(kP, directions * 3 * h));
-    const bool input_forget = node_.get_int("input_forget", 0) != 0;
-    const float limit = node_.get_float("clip", 0) > 0 ? node_.get_float("clip", 0) : INFINITY;
-    std::vector<std::int64_t> lengths(static_cast<std::size_t>(batch), steps);
+    lengths_.clear();
     if (context.has_input(kLengths)) {
-      lengths = context.input(kLengths).to_int64();
-      if (static_cast<std::int64_t>(lengths.size()) != batch) return corrupt(fmt::format("{} sequence lengths for a batch of {}", lengths.size(), batch));
-      for (std::int64_t& length : lengths) length = std::clamp<std::int64_t>(length, 0, steps);
+      for (std::int64_t length : context.input(kLengths).to_int64()) lengths_.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(length, 0, steps)));
+      if (static_cast<std::int64_t>(lengths_.size()) != batch) return corrupt(fmt::format("{} sequence lengths for a batch of {}", lengths_.size(), batch));
     }
     NARROW_TRY(Tensor * y, context.output(0, DType::kF32, Shape{steps, directions, batch, h}));
     NARROW_TRY(Tensor * y_h, context.output(1, DType::kF32, Shape{directions, batch, h}));
     NARROW_TRY(Tensor * y_c, context.output(2, DType::kF32, Shape{directions, batch, h}));
-    float* all = y->mutable_data<float>().data();
-    std::fill_n(all, y->size(), 0.0f);
-    const bool backward_only = node_.get_string("direction", "forward") == "reverse";
-    std::vector<std::uint8_t> codes;
     for (std::int64_t d = 0; d < directions; ++d) {
-      const bool reverse = backward_only || d == 1;
-      const std::int64_t n = 4 * h;
-      std::vector<float> both(static_cast<std::size_t>(n), 0.0f);
-      for (std::int64_t j = 0; bias != nullptr && j < n; ++j) both[j] = bias[d * 8 * h + j] + bias[d * 8 * h + n + j];
-      std::vector<float> gates(static_cast<std::size_t>(steps * batch * n)), step_gates(static_cast<std::size_t>(batch * n));
-      const std::vector<float> padded_bias = pad_to_panels<float>(both, n, 0), none = std::vector<float>(padded_bias.size(), 0.0f);
-      if (steps * batch > 0) multiply(x.data<float>().data(), steps * batch, input_[d], padded_bias, codes, gates.data(), context.pool());
-      float* hidden = y_h->mutable_data<float>().data() + d * batch * h;
-      float* cell = y_c->mutable_data<float>().data() + d * batch * h;
-      for (std::int64_t i = 0; i < batch * h; ++i) {
-        hidden[i] = first_h == nullptr ? 0 : first_h[d * batch * h + i];
-        cell[i] = first_c == nullptr ? 0 : first_c[d * batch * h + i];
-      }
-      for (std::int64_t s = 0; s < steps; ++s) {
-        multiply(hidden, batch, recurrent_[d], none, codes, step_gates.data(), context.pool());
-        for (std::int64_t b = 0; b < batch; ++b) {
-          if (s >= lengths[b]) continue;
-          const std::int64_t t = reverse ? lengths[b] - 1 - s : s;
-          const float* from_x = gates.data() + (t * batch + b) * n;
-          const float* from_h = step_gates.data() + b * n;
-          float* out = all + ((t * directions + d) * batch + b) * h;
-          const float* peephole = peepholes == nullptr ? nullptr : peepholes + d * 3 * h;  // input, output, forget
-          for (std::int64_t j = 0; j < h; ++j) {  // gates in ONNX's order: input, output, forget, cell
-            float& c = cell[b * h + j];
-            const auto gate = [&](std::int64_t g) {
-              const float seen = peephole == nullptr || g == 3 ? 0 : peephole[g * h + j] * c;
-              return std::clamp(from_x[g * h + j] + from_h[g * h + j] + seen, -limit, limit);
-            };
-            const float in = sigmoid(gate(0)), forget = input_forget ? 1 - in : sigmoid(gate(2));
-            c = forget * c + in * std::tanh(gate(3));
-            hidden[b * h + j] = out[j] = sigmoid(gate(1)) * std::tanh(c);  // the output gate sees the new cell
-          }
-        }
-      }
+      RecurrentProblem problem = problem_;
+      problem.steps = steps;
+      problem.batch = batch;
+      problem.input = x.shape()[2];
+      problem.reverse = problem_.reverse || d == 1;
+      problem.x_batch = problem.input;
+      problem.x_step = batch * problem.input;
+      problem.y_batch = h;
+      problem.y_step = directions * batch * h;
+      Products products(input_[d], recurrent_[d], codes_, context.pool());
+      kernels::RecurrentArguments arguments;
+      arguments.x = x.data<float>().data();
+      arguments.products = &products;
+      arguments.scratch = &scratch_;
+      if (bias != nullptr) arguments.bias = bias + d * 8 * h;
+      if (peepholes != nullptr) arguments.peephole = peepholes + d * 3 * h;
+      if (!lengths_.empty()) arguments.lengths = lengths_.data();
+      arguments.y = y->mutable_data<float>().data() + d * batch * h;
+      arguments.state = y_h->mutable_data<float>().data() + d * batch * h;
+      arguments.cell = y_c->mutable_data<float>().data() + d * batch * h;
+      start_with(first_h, d * batch * h, batch * h, arguments.state);
+      start_with(first_c, d * batch * h, batch * h, arguments.cell);
+      NARROW_RETURN_IF_ERROR(kernels::run_recurrent(problem, arguments, context.pool().threads()));
     }
     return {};
   }
 
  private:
+  static void start_with(const float* given, std::int64_t at, std::int64_t count, float* state) {
+    if (given == nullptr) std::fill_n(state, count, 0.0f);
+    else std::copy_n(given + at, count, state);
+  }
+
   Status pack(const Tensor& w, const Tensor& scale, const Tensor& zero, std::vector<Side>& sides) {
     NARROW_RETURN_IF_ERROR(check_code_type(node_, "a weight", w.dtype()));
     const std::int64_t directions = directions_of(node_);
@@ -189,6 +213,9 @@ class DynamicLstmKernel final : public Kernel {
       const std::vector<std::int32_t> own(zeros.begin() + d * each, zeros.begin() + (d + 1) * each);
       side.weights.emplace(static_cast<const char*>(w.raw()) + d * k * n, w.dtype() == DType::kU8, k, n, n, 1, own);
       side.scale = pad_to_panels<float>(scale.data<float>().subspan(static_cast<std::size_t>(d * each), static_cast<std::size_t>(each)), n, 0);
+      side.run_scale.resize(side.scale.size());
+      side.bias.assign(side.scale.size(), 0.0f);
+      side.offset.resize(side.scale.size());
       sides.push_back(std::move(side));
     }
     return {};
@@ -196,7 +223,11 @@ class DynamicLstmKernel final : public Kernel {
 
   Node node_;
   std::int64_t hidden_ = 0;
+  RecurrentProblem problem_;
   std::vector<Side> input_, recurrent_;  // a direction each
+  std::vector<std::uint8_t> codes_;
+  std::vector<std::int32_t> lengths_;
+  kernels::RecurrentScratch scratch_;
 };
 
 const std::array kOperators = {

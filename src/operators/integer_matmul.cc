@@ -100,6 +100,7 @@ class IntegerMatmulKernel final : public Kernel {
       static const Tensor none;
       const Tensor* zero = constant(in.b_zero);
       NARROW_TRY(kernel->packed_, kernel->pack(*b, zero == nullptr ? none : *zero));
+      NARROW_RETURN_IF_ERROR(kernel->fix(context));
     }
     return std::unique_ptr<Kernel>(std::move(kernel));
   }
@@ -148,7 +149,12 @@ class IntegerMatmulKernel final : public Kernel {
     const std::int64_t m = a_shape[a_shape.size() - 2], k = a_shape.back();
     if (k != right.k) return fail(fmt::format("the inner dimensions are {} and {}", k, right.k));
 
-    NARROW_TRY(Scaling scaling, read_scaling(m, right.n, left, input));
+    Scaling other;
+    if (!fixed_) {
+      NARROW_TRY(other, read_scaling(m, right.n, input));
+    }
+    Scaling& scaling = fixed_ ? *fixed_ : other;
+    NARROW_RETURN_IF_ERROR(apply_left_scale(scaling, left, input));
     NARROW_TRY(const Shape batch, broadcast(Shape(a_shape.begin(), a_shape.end() - 2), right.batch_shape));
     Shape y_shape = batch;
     if (!vector_a) y_shape.push_back(m);
@@ -178,7 +184,12 @@ class IntegerMatmulKernel final : public Kernel {
     GemmEpilogue epilogue;
     std::vector<std::int32_t> bias;  // n values, or empty
     std::vector<std::int32_t> row_bias;  // n values for each row of y, where rows differ
+    float step = 1;
+    std::vector<float> b_scale;  // of n columns, padded
     std::vector<float> scale, offset;
+    std::optional<float> a_scale;  // that `scale` was made with
+    std::vector<std::int32_t> offsets;
+    std::optional<std::pair<std::int32_t, bool>> a_zero;  // that `offsets` were made with
   };
 
   // y = left * right, elements of the type that `scaling` names; `batch` are the broadcast dimensions before the matrices.
@@ -189,7 +200,8 @@ class IntegerMatmulKernel final : public Kernel {
     if (!scaling.row_bias.empty()) {
       if (y_shape.size() != 2) return fail("a bias of several rows needs a matrix");
       for (std::int64_t i = 0; i < m; ++i) {
-        scaling.bias.assign(scaling.row_bias.begin() + i * right.n, scaling.row_bias.begin() + (i + 1) * right.n);
+        scaling.bias = pad_to_panels<std::int32_t>(std::span(scaling.row_bias).subspan(static_cast<std::size_t>(i * right.n), static_cast<std::size_t>(right.n)), right.n, 0);
+        scaling.a_zero.reset();
         multiply(left, i, 1, m, right.batches[0], scaling, y + i * right.n * width, pool);
       }
       return {};
@@ -202,6 +214,7 @@ class IntegerMatmulKernel final : public Kernel {
     const std::int64_t count = *base::checked_product(batch);
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t ia = pick(batch, a_batch, i), ib = pick(batch, right.batch_shape, i);
+      scaling.a_zero.reset();
       multiply(left, ia * m, m, m, right.batches[static_cast<std::size_t>(ib)], scaling, y + i * m * right.n * width, pool);
     }
     return {};
@@ -248,21 +261,48 @@ class IntegerMatmulKernel final : public Kernel {
     left.codes = left.made.data();
   }
 
-  template <typename Get>
-  Result<Scaling> read_scaling(std::int64_t m, std::int64_t n, const Left& left, const Get& input) const {
+  // Reads ahead what does not depend on the left side, where all of it is constant.
+  Status fix(const PrepareContext& context) {
+    static const Tensor none;
     const Inputs& in = inputs_of(node_);
-    Scaling s;
-    if (node_.op_type == "MatMulInteger") return s;
+    const auto constant = [&](std::size_t i) -> const Tensor& {
+      return i < context.constants.size() && context.constants[i] != nullptr ? *context.constants[i] : none;
+    };
+    for (std::size_t i : {in.b_scale, in.bias, in.y_scale, in.y_zero}) {
+      if (i < context.node->inputs.size() && context.node->inputs[i] != graph::kNoValue && !constant(i).defined()) return {};
+    }
+    if (constant(in.bias).rank() > 1) return {};
+    const bool typed_by_left = constant(in.y_scale).defined() && !constant(in.y_zero).defined();
+    if (node_.op_type == "MatMulInteger" || typed_by_left) return {};
+    NARROW_TRY(fixed_, read_scaling(1, packed_->n, constant));
+    return {};
+  }
+
+  // What the left side's scale makes of the scaling; nothing where it is the one of the last run.
+  Status apply_left_scale(Scaling& s, const Left& left, const auto& input) const {
+    if (node_.op_type == "MatMulInteger") return {};
     float a_scale = left.scale;
-    if (in.a_scale != kAbsent) {
+    if (const Inputs& in = inputs_of(node_); in.a_scale != kAbsent) {
       const Tensor& scale = input(in.a_scale);
       if (scale.size() != 1) {
         return unsupported(fmt::format("node '{}' ({}): the left matrix has {} scales; narrow runs one", node_.name, node_.op_type, scale.size()));
       }
-      a_scale = scale.to_float()[0];
+      a_scale = static_cast<float>(scale.at_as_double(0));
     }
+    if (s.a_scale == a_scale) return {};
+    const float factor = node_.get_float("alpha", 1.0f) * a_scale, step = s.step;
+    s.scale.resize(s.b_scale.size());
+    for (std::size_t j = 0; j < s.scale.size(); ++j) s.scale[j] = factor * s.b_scale[j] / step;
+    s.a_scale = a_scale;
+    return {};
+  }
+
+  template <typename Get>
+  Result<Scaling> read_scaling(std::int64_t m, std::int64_t n, const Get& input) const {
+    const Inputs& in = inputs_of(node_);
+    Scaling s;
+    if (node_.op_type == "MatMulInteger") return s;
     NARROW_TRY(const std::vector<float> b_scale, read_scales(node_, "the right matrix", input(in.b_scale), n));
-    float step = 1;
     s.dtype = DType::kF32;
     s.epilogue.output = GemmOutput::kF32;
     if (in.y_scale != kAbsent && input(in.y_scale).defined()) {
@@ -275,11 +315,9 @@ class IntegerMatmulKernel final : public Kernel {
       s.epilogue.zero_point = y.zero_point;
       s.epilogue.low = static_cast<std::int32_t>(std::clamp(node_.get_int("q_min", range.min), range.min, range.max));
       s.epilogue.high = static_cast<std::int32_t>(std::clamp(node_.get_int("q_max", range.max), range.min, range.max));
-      step = y.scale;
+      s.step = y.scale;
     }
-    const float alpha = node_.get_float("alpha", 1.0f);
-    std::vector<float> scale(static_cast<std::size_t>(n)), offset(static_cast<std::size_t>(n), 0.0f);
-    for (std::int64_t j = 0; j < n; ++j) scale[j] = alpha * a_scale * b_scale[b_scale.size() == 1 ? 0 : j] / step;
+    std::vector<float> offset(static_cast<std::size_t>(n), 0.0f);
     if (const Tensor& bias = input(in.bias); bias.defined()) {
       const Shape& shape = bias.shape();
       const bool of_rows = shape.size() == 2 && shape[0] == m && m != 1 && (shape[1] == n || shape[1] == 1) && bias.dtype() == DType::kS32;
@@ -288,21 +326,26 @@ class IntegerMatmulKernel final : public Kernel {
       for (std::int64_t j = 0; !of_rows && j < n; ++j) {
         const std::int64_t at = bias.size() == 1 ? 0 : j;
         if (bias.dtype() == DType::kS32) s.bias.push_back(bias.data<std::int32_t>()[at]);
-        else if (is_float(bias.dtype())) offset[j] = static_cast<float>(bias.at_as_double(at)) / step;
+        else if (is_float(bias.dtype())) offset[j] = static_cast<float>(bias.at_as_double(at)) / s.step;
         else return fail(fmt::format("the bias is {}, expected s32 or a float type", to_string(bias.dtype())));
       }
     }
-    s.scale = pad_to_panels<float>(scale, n, 0);
+    if (!s.bias.empty()) s.bias = pad_to_panels<std::int32_t>(s.bias, n, 0);
+    s.b_scale = pad_to_panels<float>(b_scale, n, 0);
     s.offset = pad_to_panels<float>(offset, n, 0);
     return s;
   }
 
   // Rows [first, first + rows) of the left codes times one right matrix.
   static void multiply(const Left& left, std::int64_t first, std::int64_t rows, std::int64_t rows_per_matrix, const IntegerWeights& right,
-                       const Scaling& scaling, char* y, base::ThreadPool& pool) {
+                       Scaling& scaling, char* y, base::ThreadPool& pool) {
     const std::int64_t k = right.k(), n = right.n();
     const std::int64_t width = scaling.dtype == DType::kS32 || scaling.dtype == DType::kF32 ? 4 : 1;
-    const std::vector<std::int32_t> offsets = right.offsets(left.zero_points[0], left.is_signed, scaling.bias.empty() ? nullptr : scaling.bias.data());
+    if (const std::pair zero(left.zero_points[0], left.is_signed); scaling.a_zero != zero) {
+      scaling.offsets.resize(static_cast<std::size_t>(right.packed().padded_n()));
+      right.offsets_into(zero.first, zero.second, scaling.bias.empty() ? nullptr : scaling.bias.data(), scaling.offsets.data());
+      scaling.a_zero = zero;
+    }
     std::vector<std::int32_t> shifts;
     if (left.zero_points.size() > 1) {
       for (std::int64_t i = 0; i < rows; ++i) {
@@ -312,7 +355,7 @@ class IntegerMatmulKernel final : public Kernel {
       }
     }
     GemmEpilogue epilogue = scaling.epilogue;
-    epilogue.offset = offsets.data();
+    epilogue.offset = scaling.offsets.data();
     epilogue.scale = scaling.scale.data();
     epilogue.bias = scaling.offset.data();
     const std::int64_t strips = right.packed().strips();
@@ -355,6 +398,7 @@ class IntegerMatmulKernel final : public Kernel {
 
   Node node_;
   std::optional<Right> packed_;
+  std::optional<Scaling> fixed_;  // kept from run to run
 };
 
 constexpr std::string_view kMicrosoft = "com.microsoft";

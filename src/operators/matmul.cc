@@ -3,9 +3,16 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <tuple>
 
 #include "base/checked.h"
+#include "base/cpu.h"
+#include "base/mapped_file.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/product_f32/product_f32.h"
 #include "operators/families.h"
 #include "operators/float_io.h"
 
@@ -144,6 +151,40 @@ struct MatMulPlan {
   }
 };
 
+// A constant right side, [k, n] or transposed, re-laid once and shared by all plans and sessions that use this constant. None
+// where it is no float, or empty, or where the product by definition is wanted. Errors: resource_exhausted.
+Result<std::optional<kernels::PackedF32>> pack(const Tensor& b, bool transposed) {
+  using Packed = std::optional<kernels::PackedF32>;
+  if (!is_float(b.dtype()) || b.dtype() == DType::kF64 || b.size() == 0 || base::effective_isa() == base::Isa::kScalar) return Packed();
+  const std::int64_t rows = b.shape()[0], columns = b.shape()[1];
+  // What is packed keeps its constant, so that no other can come to lie at the same address meanwhile.
+  using Key = std::tuple<const void*, DType, std::int64_t, std::int64_t, bool>;
+  static std::mutex mutex;
+  static std::map<Key, std::weak_ptr<float>> known;
+  const Key key(b.raw(), b.dtype(), rows, columns, transposed);
+  kernels::PackedF32 packed;
+  packed.k = transposed ? columns : rows;
+  packed.n = transposed ? rows : columns;
+  const std::lock_guard lock(mutex);
+  if (const auto found = known.find(key); found != known.end() && b.owned()) {
+    packed.data = found->second.lock();
+    if (packed.data != nullptr) return Packed(std::move(packed));
+  }
+  Result<FloatInput> values = FloatInput::open(b, "input B");
+  if (!values.ok()) return Packed();
+  try {
+    packed = transposed ? kernels::pack_f32(values->data(), columns, rows, 1, columns) : kernels::pack_f32(values->data(), rows, columns, columns, 1);
+    if (!b.owned()) return Packed(std::move(packed));
+    packed.data = std::shared_ptr<float>(packed.data.get(), [made = packed.data, constant = b](float*) {});
+    std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
+    known[key] = packed.data;
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted("out of memory packing a matrix");
+  }
+  base::MappedFile::release_if_mapped(b.byte_span());
+  return Packed(std::move(packed));
+}
+
 constexpr double kLeastForThreads = 1 << 20;  // multiplications of one matrix
 
 class MatMulKernel final : public Kernel {
@@ -151,7 +192,12 @@ class MatMulKernel final : public Kernel {
   MatMulKernel(const Node& node, int threads) : node_(node), threads_(threads) {}
 
   static Result<std::unique_ptr<Kernel>> prepare(const PrepareContext& context) {
-    return std::unique_ptr<Kernel>(std::make_unique<MatMulKernel>(*context.node, context.threads));
+    auto kernel = std::make_unique<MatMulKernel>(*context.node, context.threads);
+    const Tensor* b = context.constants[1];
+    if (b != nullptr && b->rank() == 2) {
+      NARROW_TRY(kernel->packed_, pack(*b, false));
+    }
+    return std::unique_ptr<Kernel>(std::move(kernel));
   }
 
   Status run(RunContext& context) override {
@@ -166,6 +212,11 @@ class MatMulKernel final : public Kernel {
     if (exact) return status;
     NARROW_TRY(FloatOutput y, FloatOutput::create(context, 0, a.dtype(), plan.output));
     NARROW_TRY(const FloatInput left, FloatInput::open(a, "input A"));
+    if (packed_) {  // one product of all rows
+      if (y.size() > 0) kernels::multiply_f32(left.data(), y.size() / plan.n, *packed_, {}, y.data(), context.pool());
+      y.store();
+      return {};
+    }
     NARROW_TRY(const FloatInput right, FloatInput::open(b, "input B"));
     // Whole matrices to a thread, or parts of their longer side: oneDNN's own threads would spin beside the pool's.
     const auto matrices = static_cast<std::int64_t>(plan.a_index.size()), threads = static_cast<std::int64_t>(threads_);
@@ -189,7 +240,7 @@ class MatMulKernel final : public Kernel {
     return {};
   }
 
-  std::string describe() const override { return "onednn:sgemm"; }
+  std::string describe() const override { return packed_ ? kernels::product_f32_name() : "onednn:sgemm"; }
 
  private:
   template <typename T>
@@ -207,6 +258,7 @@ class MatMulKernel final : public Kernel {
 
   Node node_;
   int threads_;
+  std::optional<kernels::PackedF32> packed_;
 };
 
 // ---- Gemm ----
@@ -253,7 +305,11 @@ class GemmKernel final : public Kernel {
   }
 
   static Result<std::unique_ptr<Kernel>> prepare(const PrepareContext& context) {
-    return std::unique_ptr<Kernel>(std::make_unique<GemmKernel>(*context.node, context.threads));
+    auto kernel = std::make_unique<GemmKernel>(*context.node, context.threads);
+    if (const Tensor* b = context.constants[1]; b != nullptr && b->rank() == 2 && !kernel->trans_a_ && kernel->alpha_ == 1) {
+      NARROW_TRY(kernel->packed_, pack(*b, kernel->trans_b_));
+    }
+    return std::unique_ptr<Kernel>(std::move(kernel));
   }
 
   Status run(RunContext& context) override {
@@ -281,6 +337,16 @@ class GemmKernel final : public Kernel {
     if (exact) return status;
     NARROW_TRY(FloatOutput y, FloatOutput::create(context, 0, a.dtype(), shape));
     NARROW_TRY(const FloatInput left, FloatInput::open(a, "input A"));
+    if (packed_ && (!has_c || row_step == 0) && y.size() > 0) {
+      bias_.assign(static_cast<std::size_t>(packed_->padded_n()), 0.0f);
+      if (has_c) {
+        NARROW_TRY(const FloatInput c, FloatInput::open(context.input(2), "input C"));
+        for (std::int64_t j = 0; j < n; ++j) bias_[static_cast<std::size_t>(j)] = beta_ * c.data()[j * column_step];
+      }
+      kernels::multiply_f32(left.data(), m, *packed_, {.bias = bias_.data()}, y.data(), context.pool());
+      y.store();
+      return {};
+    }
     NARROW_TRY(const FloatInput right, FloatInput::open(b, "input B"));
     if (has_c) {
       NARROW_TRY(const FloatInput c, FloatInput::open(context.input(2), "input C"));
@@ -294,7 +360,7 @@ class GemmKernel final : public Kernel {
     return {};
   }
 
-  std::string describe() const override { return "onednn:sgemm"; }
+  std::string describe() const override { return packed_ ? kernels::product_f32_name() : "onednn:sgemm"; }
 
  private:
   Error misfit(const Tensor& a, const Tensor& b) const {
@@ -322,6 +388,8 @@ class GemmKernel final : public Kernel {
   int threads_;
   bool trans_a_, trans_b_;
   float alpha_, beta_;
+  std::optional<kernels::PackedF32> packed_;
+  std::vector<float> bias_;  // padded
 };
 
 constexpr QuantRule kMatMulRule = {.role = QuantRole::kCompute, .weight_input = 1,

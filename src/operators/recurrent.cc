@@ -223,6 +223,7 @@ class RecurrentKernel final : public Kernel {
       RecurrentProblem problem = problem_of(d, steps, batch, input, hidden);
       kernels::RecurrentArguments arguments;
       arguments.x = in.x.data();
+      arguments.scratch = &scratch_;
       arguments.w = in.w.data() + d * rows * input;
       arguments.r = in.r.data() + d * rows * hidden;
       if (context.has_input(3)) arguments.bias = in.bias.data() + d * 2 * rows;
@@ -326,6 +327,7 @@ class RecurrentKernel final : public Kernel {
   Node node_;
   int threads_ = 1;
   RecurrentAttributes attributes_;
+  kernels::RecurrentScratch scratch_;
 };
 
 // W is the weight input; R (input 2) is a weight of the same layout and is quantized in the same way.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <deque>
 #include <new>
 
 #include "base/checked.h"
@@ -36,12 +35,16 @@ class NodeContext final : public operators::RunContext {
     const ValueId id = node_.node->output(i);
     if (id == kNoValue) {
       NARROW_TRY(Tensor tensor, Tensor::create(dtype, Shape(shape.begin(), shape.end())));
-      return &unwanted_.emplace_back(std::move(tensor));
+      return unwanted_.emplace_back(std::make_unique<Tensor>(std::move(tensor))).get();
     }
     const Slot& slot = plan_.slots[id];
     // The slot was sized for exactly this type: anything else, smaller or larger, gets memory of its own.
     if (slot.planned && slot.dtype == dtype && std::equal(shape.begin(), shape.end(), slot.shape.begin(), slot.shape.end())) {
-      plan_.values[id] = Tensor::from_borrowed(dtype, slot.shape, arena_ + slot.offset);
+      // From the run before, as a rule: then nothing is made anew.
+      const Tensor& last = plan_.values[id].tensor();
+      if (last.raw() != arena_ + slot.offset || last.owned() || last.dtype() != dtype || last.shape() != slot.shape) {
+        plan_.values[id] = Tensor::from_borrowed(dtype, slot.shape, arena_ + slot.offset);
+      }
     } else {
       NARROW_TRY(plan_.values[id], Tensor::create(dtype, Shape(shape.begin(), shape.end())));
     }
@@ -77,11 +80,35 @@ class NodeContext final : public operators::RunContext {
   Environment& environment_;
   std::uint8_t* arena_;
   RunContext* outer_;
-  std::deque<Tensor> unwanted_;
+  std::vector<std::unique_ptr<Tensor>> unwanted_;
 };
 
 std::string where(const graph::Node& node) {
   return fmt::format("while running node '{}' ({})", base::escape_controls(node.name), base::escape_controls(node.op_type));
+}
+
+// The planned shape over the input's bytes. False when the input is not what was planned.
+bool reshape(Plan& plan, const graph::Node& node) {
+  const ValueId from = node.input(0), to = node.output(0);
+  const RuntimeValue& given = plan.values[from];
+  const graph::Type &planned = plan.graph.value(from).type, &wanted = plan.graph.value(to).type;
+  if (!given.is_tensor() || given.dtype() != planned.dtype) return false;
+  const Tensor& tensor = given.tensor();
+  if (!std::equal(tensor.shape().begin(), tensor.shape().end(), planned.dims.begin(), planned.dims.end(),
+                  [](std::int64_t size, const graph::Dim& dim) { return dim.size == size; })) {
+    return false;
+  }
+  const Tensor& last = plan.values[to].tensor();
+  if (tensor.owned() || last.owned() || last.raw() != tensor.raw() || last.dtype() != tensor.dtype()) plan.values[to] = tensor.reshaped(*wanted.static_shape());
+  return true;
+}
+
+// Lets go of what no later node reads. What lies in the arena stays named: the next run finds it made.
+void release(Plan& plan, const PlannedNode& planned) {
+  for (ValueId id : planned.last_used) {
+    RuntimeValue& value = plan.values[id];
+    if (!value.is_tensor() || value.tensor().owned()) value = RuntimeValue();
+  }
 }
 
 Status run_node(PlannedNode& planned, NodeContext& context) {
@@ -187,6 +214,11 @@ Status Executor::tap_value(ValueId id, const Tensor& tensor) {
 Status Executor::run_nodes(Plan& plan, operators::RunContext* outer) {
   auto* arena = static_cast<std::uint8_t*>(arena_.get());
   for (PlannedNode& planned : plan.nodes) {
+    if (planned.only_reshapes && reshape(plan, *planned.node)) {
+      if (planned.profile != nullptr) ++planned.profile->calls;
+      release(plan, planned);
+      continue;
+    }
     NodeContext context(plan, planned, environment_, arena, outer);
     const auto start = environment_.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     Status status = run_node(planned, context);
@@ -205,7 +237,7 @@ Status Executor::run_nodes(Plan& plan, operators::RunContext* outer) {
       if (!tap_ || !tapped_[id] || plan.graph.value(id).constant || !plan.values[id].is_tensor()) continue;
       NARROW_RETURN_IF_ERROR(tap_value(id, plan.values[id].tensor()));
     }
-    for (ValueId id : planned.last_used) plan.values[id] = RuntimeValue();
+    release(plan, planned);
   }
   return {};
 }

@@ -184,7 +184,7 @@ void plan_slots(Plan& plan, const PlanRequest& request) {
   }
 }
 
-// Handles to heap values are dropped after their last reader.
+// Handles to heap values are dropped after their last reader. Those of the arena stay: the next run uses them again.
 void plan_releases(Plan& plan) {
   const Uses uses(plan.graph);
   for (std::size_t v = 0; v < plan.graph.values.size(); ++v) {
@@ -193,6 +193,14 @@ void plan_releases(Plan& plan) {
     for (const Uses::Use& use : uses.readers[v]) last = std::max(last, use.node);
     plan.nodes[last].last_used.push_back(static_cast<ValueId>(v));
   }
+}
+
+bool only_reshapes(const Graph& graph, const Node& node, std::span<const ValueId> kept) {
+  if (!kept.empty() || node.outputs.size() != 1 || node.input(0) == kNoValue || node.output(0) == kNoValue) return false;
+  const graph::Type &from = graph.value(node.input(0)).type, &to = graph.value(node.output(0)).type;
+  const auto in = static_bytes(from), out = static_bytes(to);
+  if (!in || in != out || from.dtype != to.dtype) return false;
+  return std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](ValueId id) { return id == kNoValue || graph.constant(id) != nullptr; });
 }
 
 Status prepare_nodes(Plan& plan, const PlanRequest& request, Environment& environment) {
@@ -215,6 +223,7 @@ Status prepare_nodes(Plan& plan, const PlanRequest& request, Environment& enviro
     NARROW_TRY(planned.kernel, operators::prepare(context));
     const operators::Operator* op = operators::find_operator(node.domain, node.op_type);
     planned.aliases_input = (op->flags & operators::kAliasesInput) != 0;
+    planned.only_reshapes = planned.aliases_input && only_reshapes(plan.graph, node, request.kept);
     planned.takes_values = (op->flags & operators::kTakesValues) != 0;
     plan.nodes.push_back(std::move(planned));
   }

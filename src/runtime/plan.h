@@ -26,6 +26,7 @@ struct PlannedNode {
   const graph::Node* node = nullptr;
   std::unique_ptr<operators::Kernel> kernel;
   bool aliases_input = false;
+  bool only_reshapes = false;  // another shape over the same bytes, both known
   bool takes_values = false;
   std::vector<graph::ValueId> last_used;  // not needed after this node
   NodeProfile* profile = nullptr;

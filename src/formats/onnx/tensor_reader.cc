@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/checked.h"
+#include "base/mapped_file.h"
 #include "formats/onnx/entry.h"
 #include "formats/onnx/schema.h"
 #include "formats/onnx/types.h"
@@ -166,6 +167,8 @@ Result<Tensor> from_raw(const Header& header, DType dtype, wire::ByteSpan raw, c
   if (dtype == DType::kBool) {
     for (std::size_t i = 0; i < raw.size(); ++i) out[i] = raw[i] != 0;
   }
+  constexpr std::size_t kWorthReleasing = 1 << 18;  // bytes: not both the file's pages and the copy
+  if (raw.size() >= kWorthReleasing) base::MappedFile::release_if_mapped(raw);
   return tensor;
 }
 

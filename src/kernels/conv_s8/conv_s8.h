@@ -17,6 +17,8 @@ namespace narrow::kernels {
 // One spatial axis; unused leading axes keep the defaults.
 struct ConvAxis {
   std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad = 0;
+
+  std::int64_t extent() const { return (kernel - 1) * dilation + 1; }
 };
 
 struct ConvS8Shape {

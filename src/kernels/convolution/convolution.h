@@ -59,6 +59,7 @@ class Convolution {
 };
 
 // The implementations, in the order in which create() asks. Errors: unsupported when one cannot take the problem.
+Result<std::unique_ptr<Convolution>> make_channels_last_convolution(const ConvolutionProblem& problem, const float* weights);
 Result<std::unique_ptr<Convolution>> make_onednn_convolution(const ConvolutionProblem& problem, const float* weights,
                                                              int threads);
 Result<std::unique_ptr<Convolution>> make_reference_convolution(const ConvolutionProblem& problem, const float* weights);

@@ -11,8 +11,7 @@ __mmask16 tail_mask(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1
 
 __m512 splat(float v) { return _mm512_set1_ps(v); }
 
-// e^x = 2^k e^r with |r| <= ln 2 / 2; the polynomial is Cephes' expf. 2^k is applied in two halves, which lets results
-// underflow gradually and overflow to infinity.
+// e^x = 2^k e^r with |r| <= ln 2 / 2; the polynomial is Cephes' expf. Results underflow gradually and overflow to infinity.
 __m512 exp_ps(__m512 x) {
   x = _mm512_min_ps(splat(89.0f), _mm512_max_ps(splat(-104.0f), x));  // operand order keeps NaN
   const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(x, splat(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -26,17 +25,20 @@ __m512 exp_ps(__m512 x) {
   p = _mm512_fmadd_ps(p, r, splat(5.0000001201e-1f));
   p = _mm512_fmadd_ps(_mm512_mul_ps(p, r), r, r);
   p = _mm512_add_ps(p, splat(1.0f));
-  const __m512i whole = _mm512_cvtps_epi32(k);
-  const __m512i half = _mm512_srai_epi32(whole, 1);
-  const __m512i bias = _mm512_set1_epi32(127);
-  const __m512i first = _mm512_slli_epi32(_mm512_add_epi32(half, bias), 23);
-  const __m512i second = _mm512_slli_epi32(_mm512_add_epi32(_mm512_sub_epi32(whole, half), bias), 23);
-  return _mm512_mul_ps(_mm512_mul_ps(p, _mm512_castsi512_ps(first)), _mm512_castsi512_ps(second));
+  return _mm512_scalef_ps(p, k);
 }
 
+// 1 / v for finite, normal v: an estimate of 14 bits and one step of Newton's, a third of a division's time.
+__m512 reciprocal_ps(__m512 v) {
+  const __m512 y = _mm512_rcp14_ps(v);
+  return _mm512_mul_ps(y, _mm512_fnmadd_ps(v, y, splat(2.0f)));
+}
+
+// Below -87.3 the result is no normal number, and 0 here.
 __m512 sigmoid_ps(__m512 x) {
-  const __m512 e = exp_ps(_mm512_xor_ps(x, splat(-0.0f)));
-  return _mm512_div_ps(splat(1.0f), _mm512_add_ps(splat(1.0f), e));
+  const __m512 e = exp_ps(_mm512_xor_ps(_mm512_max_ps(splat(-87.5f), x), splat(-0.0f)));
+  const __mmask16 kept = _mm512_cmp_ps_mask(x, splat(-87.3f), _CMP_NLT_UQ);
+  return _mm512_maskz_mov_ps(kept, reciprocal_ps(_mm512_add_ps(splat(1.0f), e)));
 }
 
 // Near 0 Cephes' polynomial, elsewhere 1 - 2 / (e^2|x| + 1) with the sign of x.
@@ -50,8 +52,9 @@ __m512 tanh_ps(__m512 x) {
   p = _mm512_fmadd_ps(p, z, splat(1.33314422036e-1f));
   p = _mm512_fmadd_ps(p, z, splat(-3.33332819422e-1f));
   const __m512 near = _mm512_fmadd_ps(_mm512_mul_ps(p, z), x, x);
-  const __m512 e = exp_ps(_mm512_add_ps(magnitude, magnitude));
-  const __m512 far = _mm512_sub_ps(splat(1.0f), _mm512_div_ps(splat(2.0f), _mm512_add_ps(e, splat(1.0f))));
+  const __m512 bounded = _mm512_min_ps(splat(20.0f), magnitude);  // where it is 1; operand order keeps NaN
+  const __m512 e = exp_ps(_mm512_add_ps(bounded, bounded));
+  const __m512 far = _mm512_fnmadd_ps(splat(2.0f), reciprocal_ps(_mm512_add_ps(e, splat(1.0f))), splat(1.0f));
   const __mmask16 use_far = _mm512_cmp_ps_mask(magnitude, splat(0.625f), _CMP_GT_OQ);
   return _mm512_or_ps(_mm512_mask_blend_ps(use_far, near, far), sign);  // also where the polynomial loses the sign of -0
 }

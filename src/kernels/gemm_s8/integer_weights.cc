@@ -38,46 +38,53 @@ std::uint32_t sum_of(const std::uint8_t* x, std::int64_t n, bool flip) {
 
 IntegerWeights::IntegerWeights(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n, std::int64_t row_stride,
                                std::int64_t column_stride, std::span<const std::int32_t> zero_points, std::int64_t runs)
-    : packed_(pack_s8(b, is_unsigned, k, n, row_stride, column_stride, runs)) {
+    : packed_(pack_s8(b, is_unsigned, k, n, row_stride, column_stride, runs)), centred_(packed_.column_sums) {
   const std::int32_t shift = is_unsigned ? 128 : 0;
   if (std::all_of(zero_points.begin(), zero_points.end(), [&](std::int32_t z) { return z == shift; }) && !zero_points.empty()) return;
   if (zero_points.empty() && shift == 0) return;
-  zero_.assign(static_cast<std::size_t>(packed_.padded_n()), 0);
+  negative_zero_.assign(static_cast<std::size_t>(packed_.padded_n()), 0);
   for (std::int64_t i = 0; i < n; ++i) {
-    zero_[i] = (zero_points.empty() ? 0 : zero_points[zero_points.size() == 1 ? 0 : i]) - shift;
+    negative_zero_[i] = shift - (zero_points.empty() ? 0 : zero_points[zero_points.size() == 1 ? 0 : i]);
+    centred_[i] = wrap_add(centred_[i], wrap_mul(negative_zero_[i], static_cast<std::int32_t>(k)));
+  }
+}
+
+void IntegerWeights::offsets_into(std::int32_t a_zero, bool a_signed, const std::int32_t* bias, std::int32_t* result) const {
+  const std::int32_t factor = wrap_mul(a_zero + (a_signed ? 128 : 0), -1);
+  const std::int64_t padded = packed_.padded_n();
+  if (bias == nullptr) {
+    for (std::int64_t j = 0; j < padded; ++j) result[j] = wrap_mul(factor, centred_[j]);
+  } else {
+    for (std::int64_t j = 0; j < padded; ++j) result[j] = wrap_add(bias[j], wrap_mul(factor, centred_[j]));
   }
 }
 
 std::vector<std::int32_t> IntegerWeights::offsets(std::int32_t a_zero, bool a_signed, const std::int32_t* bias) const {
-  const std::int32_t zero = a_zero + (a_signed ? 128 : 0);
-  std::vector<std::int32_t> result(static_cast<std::size_t>(packed_.padded_n()), 0);
-  for (std::int64_t j = 0; j < packed_.n; ++j) {
-    std::int32_t centred = packed_.column_sums[j];
-    if (!zero_.empty()) centred = wrap_add(centred, wrap_mul(-zero_[j], static_cast<std::int32_t>(packed_.k)));
-    result[j] = wrap_add(bias == nullptr ? 0 : bias[j], wrap_mul(-zero, centred));
-  }
+  std::vector<std::int32_t> result(static_cast<std::size_t>(packed_.padded_n())), padded;
+  if (bias != nullptr) padded = pad_to_panels<std::int32_t>({bias, static_cast<std::size_t>(packed_.n)}, packed_.n, 0);
+  offsets_into(a_zero, a_signed, bias == nullptr ? nullptr : padded.data(), result.data());
   return result;
 }
 
 void IntegerWeights::multiply(const LeftS8& a, std::int64_t m, std::int64_t first, std::int64_t last,
                               const std::int32_t* row_shift, const GemmEpilogue& epilogue, void* c, std::int64_t ldc) const {
   const GemmS8 gemm = gemm_s8();
-  if (zero_.empty() && row_shift == nullptr) {
+  if (negative_zero_.empty() && row_shift == nullptr) {
     gemm(a, m, packed_, first, last, epilogue, c, ldc);
     return;
   }
   // Zero points of the weights: the sum of a row times what they are, the same for every strip.
-  std::vector<std::int32_t> row_sums, factors;
+  thread_local std::vector<std::int32_t> row_sums;  // kept from call to call
+  row_sums.clear();
   GemmEpilogue shifted = epilogue;
-  if (!zero_.empty()) {
+  if (!negative_zero_.empty()) {
     for (std::int64_t i = 0; i < m; ++i) {
       std::uint32_t sum = 0;
       for (std::int64_t run = 0; run < packed_.runs; ++run) sum += sum_of(a.row(i) + (a.offsets == nullptr ? 0 : a.offsets[run]), packed_.run_length(), a.flip);
       row_sums.push_back(static_cast<std::int32_t>(sum));
     }
-    for (std::int32_t z : zero_) factors.push_back(-z);
     shifted.row = row_sums.data();
-    shifted.column = factors.data();
+    shifted.column = negative_zero_.data();
   }
   if (row_shift == nullptr) {
     gemm(a, m, packed_, first, last, shifted, c, ldc);
@@ -93,11 +100,9 @@ void IntegerWeights::multiply(const LeftS8& a, std::int64_t m, std::int64_t firs
     one.base = a.row(i);
     one.rows = nullptr;
     for (std::int64_t j = begin; j < end; ++j) {
-      std::int32_t centred = packed_.column_sums[j];
-      if (!zero_.empty()) centred = wrap_add(centred, wrap_mul(-zero_[j], static_cast<std::int32_t>(packed_.k)));
-      offset[j] = wrap_add(epilogue.offset[j], wrap_mul(-row_shift[i], centred));
+      offset[j] = wrap_add(epilogue.offset[j], wrap_mul(-row_shift[i], centred_[j]));
     }
-    if (!zero_.empty()) shifted.row = row_sums.data() + i;
+    if (!negative_zero_.empty()) shifted.row = row_sums.data() + i;
     gemm(one, 1, packed_, first, last, shifted, static_cast<char*>(c) + i * ldc * width, ldc);
   }
 }

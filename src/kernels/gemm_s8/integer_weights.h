@@ -22,6 +22,8 @@ class IntegerWeights {
 
   // The epilogue's offsets for activations of one zero point (`a_zero` in their own type), `bias` null or n values.
   std::vector<std::int32_t> offsets(std::int32_t a_zero, bool a_signed, const std::int32_t* bias) const;
+  // The same into packed().padded_n() numbers of the caller's; `bias` is null or padded too.
+  void offsets_into(std::int32_t a_zero, bool a_signed, const std::int32_t* bias, std::int32_t* result) const;
 
   // Rows of `a` (flip: they are signed) against the strips [first, last). `epilogue.offset` comes from offsets().
   // `row_shift`, null or one a row: how much the row's zero point exceeds the one that offsets() was given.
@@ -30,7 +32,9 @@ class IntegerWeights {
 
  private:
   PackedS8 packed_;
-  std::vector<std::int32_t> zero_;  // per column of the packed values, padded; empty when all are 0
+  // Per column of the packed values, padded: the zero point, negated (empty when all are 0), and the sum of what is left
+  // when it is taken out.
+  std::vector<std::int32_t> negative_zero_, centred_;
 };
 
 // `values` copied and padded with `fill` to whole panels; one value is repeated n times.

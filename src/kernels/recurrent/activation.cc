@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/recurrent/recurrent.h"
 
 namespace narrow::kernels {
@@ -17,8 +18,8 @@ void apply(const Activation& activation, float* values, std::int64_t count) {
   const float a = activation.alpha, b = activation.beta;
   using Function = Activation::Function;
   switch (activation.function) {
-    case Function::kSigmoid: map(values, count, [](float v) { return 1.0f / (1.0f + std::exp(-v)); }); return;
-    case Function::kTanh: map(values, count, [](float v) { return std::tanh(v); }); return;
+    case Function::kSigmoid: unary_f32(UnaryF32::kSigmoid)(values, values, static_cast<std::size_t>(count), nullptr); return;
+    case Function::kTanh: unary_f32(UnaryF32::kTanh)(values, values, static_cast<std::size_t>(count), nullptr); return;
     case Function::kRelu: map(values, count, [](float v) { return std::max(v, 0.0f); }); return;
     case Function::kAffine: map(values, count, [=](float v) { return a * v + b; }); return;
     case Function::kLeakyRelu: map(values, count, [=](float v) { return v < 0 ? a * v : v; }); return;

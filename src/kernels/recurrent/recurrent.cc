@@ -15,7 +15,8 @@ namespace {
 class Runner {
  public:
   Runner(const RecurrentProblem& problem, const RecurrentArguments& arguments, int threads)
-      : p_(problem), a_(arguments), threads_(threads), width_(problem.gates() * problem.hidden) {}
+      : p_(problem), a_(arguments), threads_(threads), width_(problem.gates() * problem.hidden),
+        memory_(arguments.scratch != nullptr ? *arguments.scratch : own_) {}
 
   Status run() {
     const std::int64_t sizes[] = {p_.steps, p_.batch, width_};
@@ -49,13 +50,17 @@ class Runner {
   // reset gate multiplies it.
   Status project() {
     const std::int64_t rows = p_.steps * p_.batch;
+    memory_.bias.clear();
+    if (a_.bias != nullptr) {
+      memory_.bias.assign(a_.bias, a_.bias + width_);
+      const std::int64_t added = p_.kind == RecurrentKind::kGru && p_.linear_before_reset ? 2 * p_.hidden : width_;
+      for (std::int64_t i = 0; i < added; ++i) memory_.bias[static_cast<std::size_t>(i)] += a_.bias[width_ + i];
+    }
+    if (a_.products != nullptr) return a_.products->project(a_.x, rows, a_.bias == nullptr ? nullptr : memory_.bias.data(), projected_.data());
     if (a_.bias == nullptr) {
       std::fill(projected_.begin(), projected_.end(), 0.0f);
     } else {
-      std::vector<float> bias(a_.bias, a_.bias + width_);
-      const std::int64_t added = p_.kind == RecurrentKind::kGru && p_.linear_before_reset ? 2 * p_.hidden : width_;
-      for (std::int64_t i = 0; i < added; ++i) bias[static_cast<std::size_t>(i)] += a_.bias[width_ + i];
-      for (std::int64_t row = 0; row < rows; ++row) std::copy(bias.begin(), bias.end(), projected_.begin() + row * width_);
+      for (std::int64_t row = 0; row < rows; ++row) std::copy(memory_.bias.begin(), memory_.bias.end(), projected_.begin() + row * width_);
     }
     return gemm_f32(false, true, rows, width_, p_.input, 1.0f, a_.x, p_.input, a_.w, p_.input, 1.0f, projected_.data(), width_, threads_);
   }
@@ -69,6 +74,7 @@ class Runner {
 
   // recurrent_ = state * r^T, for gates [first, last).
   Status multiply_state(const float* state, std::int64_t first, std::int64_t last) {
+    if (a_.products != nullptr) return a_.products->advance(state, p_.batch, first, last, recurrent_.data());
     return gemm_f32(false, true, p_.batch, (last - first) * p_.hidden, p_.hidden, 1.0f, state, p_.hidden, a_.r + first * p_.hidden * p_.hidden,
                     p_.hidden, 0.0f, recurrent_.data() + first * p_.hidden, width_, threads_);
   }
@@ -161,9 +167,11 @@ class Runner {
   const RecurrentArguments& a_;
   const int threads_;
   const std::int64_t width_;
-  std::vector<float> projected_;  // [rows of x, gates*hidden]
-  std::vector<float> recurrent_;  // [batch, gates*hidden]
-  std::vector<float> reset_;      // GRU: reset gate times state
+  RecurrentScratch own_;
+  RecurrentScratch& memory_;
+  std::vector<float>& projected_ = memory_.projected;  // [rows of x, gates*hidden]
+  std::vector<float>& recurrent_ = memory_.recurrent;  // [batch, gates*hidden]
+  std::vector<float>& reset_ = memory_.reset;          // GRU: reset gate times state
 };
 
 }  // namespace

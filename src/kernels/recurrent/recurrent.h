@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "narrow/result.h"
 
@@ -30,11 +31,28 @@ struct RecurrentProblem {
   std::int64_t gates() const { return kind == RecurrentKind::kLstm ? 4 : kind == RecurrentKind::kGru ? 3 : 1; }
 };
 
+// The two products, where they are not those of f32 weights.
+class RecurrentProducts {
+ public:
+  virtual ~RecurrentProducts() = default;
+  // y[rows, gates*hidden] = x[rows, input] * w^T + bias; `bias` may be null.
+  virtual Status project(const float* x, std::int64_t rows, const float* bias, float* y) = 0;
+  // The same of the states, [batch, hidden] * r^T, for gates [first, last); rows of y hold all gates.
+  virtual Status advance(const float* state, std::int64_t batch, std::int64_t first, std::int64_t last, float* y) = 0;
+};
+
+// Memory that a caller keeps from run to run.
+struct RecurrentScratch {
+  std::vector<float> projected, recurrent, reset, bias;
+};
+
 // Row-major: weights w [gates*hidden, input], r [gates*hidden, hidden], in ONNX's order of gates (iofc, zrh).
 struct RecurrentArguments {
   const float* x = nullptr;
   const float* w = nullptr;
   const float* r = nullptr;
+  RecurrentProducts* products = nullptr;  // in place of w and r
+  RecurrentScratch* scratch = nullptr;    // may be null
   const float* bias = nullptr;            // [2*gates*hidden]: of w, then of r; null: zeros
   const float* peephole = nullptr;        // LSTM [3*hidden] (i, o, f); null: none
   const std::int32_t* lengths = nullptr;  // [batch], each in [0, steps]; null: all `steps`
