@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/cpu.h"
 #include "kernels/codes/codes.h"
 #include "kernels/conv_s8/depthwise_s8.h"
 #include "kernels/conv_s8/source.h"
@@ -13,19 +14,20 @@ constexpr std::int64_t kBlockBytes = 64 << 10;  // input pixels of one task: wit
 constexpr std::int64_t kLeastPixels = 24;       // of one task
 }  // namespace
 
-const DepthwiseS8& depthwise_s8(base::Isa isa) {
-  switch (isa) {
-    case base::Isa::kScalar: return kDepthwiseS8Reference;
-    case base::Isa::kAvx2: return kDepthwiseS8Avx2;
-    case base::Isa::kAvx512: return kDepthwiseS8Avx512;
-    case base::Isa::kAvx512Vnni: return kDepthwiseS8Avx512Vnni;
-  }
-  return kDepthwiseS8Reference;
-}
-
-const DepthwiseS8& depthwise_s8() {
-  static const DepthwiseS8& chosen = depthwise_s8(base::effective_isa());
-  return chosen;
+std::span<const DepthwiseS8* const> depthwise_s8_kernels() {
+  static const std::vector<const DepthwiseS8*> kernels = [] {
+    std::vector<const DepthwiseS8*> found = {&kDepthwiseS8Reference};
+#if defined(__x86_64__)
+    const base::Isa isa = base::effective_isa();
+    if (isa >= base::Isa::kAvx2) found.push_back(&kDepthwiseS8Avx2);
+    if (isa >= base::Isa::kAvx512) found.push_back(&kDepthwiseS8Avx512);
+    if (isa >= base::Isa::kAvx512Vnni) found.push_back(&kDepthwiseS8Avx512Vnni);
+#elif defined(__aarch64__)
+    if (base::extensions().neon) found.push_back(&kDepthwiseS8Neon);
+#endif
+    return found;
+  }();
+  return kernels;
 }
 
 ConvS8Weights::ConvS8Weights(const void* w, bool is_unsigned, std::int64_t filters, std::int64_t group_channels, std::int64_t taps,

@@ -158,11 +158,10 @@ TEST(DepthwiseS8, EveryInstructionSetGivesTheSameBits) {
           const DepthwiseInput in = {rows.data(), kPixels, offsets.data(), taps, channels, flip};
           std::vector<std::int32_t> want(kPixels * channels + 1, 9);
           kDepthwiseS8Reference.run(in, kDepthwiseS8Reference.pack(w.data(), channels, taps).data(), e, want.data());
-          for (base::Isa isa : {base::Isa::kAvx2, base::Isa::kAvx512, base::Isa::kAvx512Vnni}) {
-            if (isa > base::detected_isa()) continue;
+          for (const DepthwiseS8* kernel : depthwise_s8_kernels()) {
             std::vector<std::int32_t> got(kPixels * channels + 1, 9);
-            depthwise_s8(isa).run(in, depthwise_s8(isa).pack(w.data(), channels, taps).data(), e, got.data());
-            EXPECT_EQ(got, want) << base::to_string(isa) << " " << channels << " channels, " << taps << " taps";
+            kernel->run(in, kernel->pack(w.data(), channels, taps).data(), e, got.data());
+            EXPECT_EQ(got, want) << kernel->name << ": " << channels << " channels, " << taps << " taps";
           }
         }
       }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/gemm_s8/gemm_s8.h"
@@ -25,10 +26,11 @@ struct DepthwiseS8 {
   void (*run)(const DepthwiseInput& x, const std::int8_t* w, const GemmEpilogue& epilogue, void* y);
 };
 
-const DepthwiseS8& depthwise_s8(base::Isa isa);
-const DepthwiseS8& depthwise_s8();
+// Those that this processor runs, within NARROW_ISA; the last one is the fastest.
+std::span<const DepthwiseS8* const> depthwise_s8_kernels();
+inline const DepthwiseS8& depthwise_s8() { return *depthwise_s8_kernels().back(); }
 
-extern const DepthwiseS8 kDepthwiseS8Reference, kDepthwiseS8Avx2, kDepthwiseS8Avx512, kDepthwiseS8Avx512Vnni;
+extern const DepthwiseS8 kDepthwiseS8Reference, kDepthwiseS8Avx2, kDepthwiseS8Avx512, kDepthwiseS8Avx512Vnni, kDepthwiseS8Neon;
 
 // [taps][channels, padded to whole panels]: what all but VNNI read.
 std::vector<std::int8_t> pack_depthwise_rows(const std::int8_t* w, std::int64_t channels, std::int64_t taps);

@@ -1,8 +1,11 @@
 #include "kernels/gemm_s8/gemm_s8.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+
+#include "base/cpu.h"
 
 namespace narrow::kernels {
 
@@ -45,23 +48,21 @@ PackedS8 pack_s8(const void* b, bool is_unsigned, std::int64_t k, std::int64_t n
   return packed;
 }
 
-GemmS8 gemm_s8(base::Isa isa) {
-  switch (isa) {
-    case base::Isa::kScalar: return gemm_s8_reference;
-    case base::Isa::kAvx2: case base::Isa::kAvx512: return gemm_s8_avx2;
-    case base::Isa::kAvx512Vnni: return gemm_s8_avx512vnni;
-  }
-  return gemm_s8_reference;
-}
-
-GemmS8 gemm_s8() {
-  static const GemmS8 chosen = gemm_s8(base::effective_isa());
-  return chosen;
-}
-
-const char* gemm_s8_name() {
-  const GemmS8 chosen = gemm_s8();
-  return chosen == gemm_s8_avx512vnni ? "gemm_s8 avx512vnni" : chosen == gemm_s8_avx2 ? "gemm_s8 avx2" : "gemm_s8 scalar";
+std::span<const NamedGemmS8> gemm_s8_kernels() {
+  static const std::vector<NamedGemmS8> kernels = [] {
+    std::vector<NamedGemmS8> found = {{"gemm_s8 scalar", gemm_s8_reference}};
+#if defined(__x86_64__)
+    const base::Isa isa = base::effective_isa();
+    if (isa >= base::Isa::kAvx2) found.push_back({"gemm_s8 avx2", gemm_s8_avx2});
+    if (base::extensions().avx_vnni) found.push_back({"gemm_s8 avxvnni", gemm_s8_avxvnni});
+    if (isa >= base::Isa::kAvx512Vnni) found.push_back({"gemm_s8 avx512vnni", gemm_s8_avx512vnni});
+#elif defined(__aarch64__)
+    if (base::extensions().neon_dot) found.push_back({"gemm_s8 neon dot", gemm_s8_neon_dot});
+    if (base::extensions().neon_i8mm) found.push_back({"gemm_s8 neon i8mm", gemm_s8_neon_i8mm});
+#endif
+    return found;
+  }();
+  return kernels;
 }
 
 }  // namespace narrow::kernels

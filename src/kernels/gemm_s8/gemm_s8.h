@@ -4,9 +4,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
-
-#include "base/cpu.h"
 
 namespace narrow::kernels {
 
@@ -67,13 +66,22 @@ struct GemmEpilogue {
 using GemmS8 = void (*)(const LeftS8& a, std::int64_t m, const PackedS8& b, std::int64_t first, std::int64_t last,
                         const GemmEpilogue& epilogue, void* c, std::int64_t ldc);
 
-GemmS8 gemm_s8(base::Isa isa);
-GemmS8 gemm_s8();               // for effective_isa()
-const char* gemm_s8_name();     // of that one
+struct NamedGemmS8 {
+  const char* name;
+  GemmS8 run;
+};
+
+// Those that this processor runs, within NARROW_ISA; the last one is the fastest.
+std::span<const NamedGemmS8> gemm_s8_kernels();
+inline GemmS8 gemm_s8() { return gemm_s8_kernels().back().run; }
+inline const char* gemm_s8_name() { return gemm_s8_kernels().back().name; }
 
 void gemm_s8_reference(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
 void gemm_s8_avx2(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
+void gemm_s8_avxvnni(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
 void gemm_s8_avx512vnni(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
+void gemm_s8_neon_dot(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
+void gemm_s8_neon_i8mm(const LeftS8&, std::int64_t, const PackedS8&, std::int64_t, std::int64_t, const GemmEpilogue&, void*, std::int64_t);
 
 // The same epilogue over a row of sums made elsewhere (depthwise convolution): n sums, offsets and so on from column 0;
 // `row` is not looked at.

@@ -10,16 +10,6 @@
 namespace narrow::kernels {
 namespace {
 
-using base::Isa;
-
-std::vector<Isa> isas() {
-  std::vector<Isa> found;
-  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512Vnni}) {
-    if (isa <= base::detected_isa()) found.push_back(isa);
-  }
-  return found;
-}
-
 struct Problem {
   std::int64_t m, n, k;
   std::vector<std::uint8_t> a;
@@ -71,16 +61,16 @@ const std::tuple<int, int, int> kShapes[] = {{1, 1, 1},   {2, 16, 4},  {3, 17, 5
                                              {15, 33, 31}, {6, 64, 36}, {13, 100, 27}, {29, 129, 130}, {0, 16, 8}, {5, 9, 0}};
 
 TEST(GemmS8, SumsAreExact) {
-  for (Isa isa : isas()) {
+  for (const NamedGemmS8& gemm : gemm_s8_kernels()) {
     for (auto [m, n, k] : kShapes) {
       for (bool flip : {false, true}) {
         const Problem p(m, n, k, static_cast<unsigned>(m * 1000 + n));
         const PackedS8 b = pack_s8(p.b.data(), false, k, n, n, 1);
         std::vector<std::int32_t> c(m * n, 77);
-        gemm_s8(isa)(rows_of(p, flip), m, b, 0, b.strips(), epilogue_of(p, GemmOutput::kS32), c.data(), n);
+        gemm.run(rows_of(p, flip), m, b, 0, b.strips(), epilogue_of(p, GemmOutput::kS32), c.data(), n);
         for (std::int64_t i = 0; i < m; ++i) {
           for (std::int64_t j = 0; j < n; ++j) {
-            ASSERT_EQ(c[i * n + j], p.exact(i, j, flip)) << base::to_string(isa) << " " << m << "x" << n << "x" << k;
+            ASSERT_EQ(c[i * n + j], p.exact(i, j, flip)) << gemm.name << " " << m << "x" << n << "x" << k;
           }
         }
       }
@@ -89,7 +79,7 @@ TEST(GemmS8, SumsAreExact) {
 }
 
 TEST(GemmS8, CodesFollowTheStatedFormulaOnEveryInstructionSet) {
-  for (Isa isa : isas()) {
+  for (const NamedGemmS8& gemm : gemm_s8_kernels()) {
     for (auto [m, n, k] : kShapes) {
       const Problem p(m, n, k, static_cast<unsigned>(m + n + k));
       const PackedS8 b = pack_s8(p.b.data(), false, k, n, n, 1);
@@ -98,7 +88,7 @@ TEST(GemmS8, CodesFollowTheStatedFormulaOnEveryInstructionSet) {
         std::vector<std::uint8_t> codes(m * n + 16, 0xAB);
         std::vector<float> reals(m * n);
         void* c = output == GemmOutput::kF32 ? static_cast<void*>(reals.data()) : codes.data();
-        gemm_s8(isa)(rows_of(p, false), m, b, 0, b.strips(), e, c, n);
+        gemm.run(rows_of(p, false), m, b, 0, b.strips(), e, c, n);
         for (std::int64_t i = 0; i < m; ++i) {
           for (std::int64_t j = 0; j < n; ++j) {
             const float v = std::fma(static_cast<float>(p.exact(i, j, false)), p.scale[j], p.bias[j]);
@@ -108,7 +98,7 @@ TEST(GemmS8, CodesFollowTheStatedFormulaOnEveryInstructionSet) {
             }
             const double want = std::clamp<double>(std::nearbyint(v) + e.zero_point, e.low, e.high);
             const int got = output == GemmOutput::kU8 ? codes[i * n + j] : static_cast<std::int8_t>(codes[i * n + j]);
-            ASSERT_EQ(got, want) << base::to_string(isa) << " " << m << "x" << n << "x" << k;
+            ASSERT_EQ(got, want) << gemm.name << " " << m << "x" << n << "x" << k;
           }
         }
         if (output != GemmOutput::kF32) {
@@ -123,12 +113,12 @@ TEST(GemmS8, APartOfTheStripsWritesOnlyItsColumns) {
   const Problem p(5, 150, 20, 3);  // 10 panels in strips of 3, 3 and 4
   const PackedS8 b = pack_s8(p.b.data(), false, 20, 150, 150, 1);
   ASSERT_EQ(b.strips(), 3);
-  for (Isa isa : isas()) {
+  for (const NamedGemmS8& gemm : gemm_s8_kernels()) {
     std::vector<std::int32_t> c(5 * 150, -1);
     std::vector<std::uint8_t> codes(5 * 150, 0xAB), all(5 * 150);
-    gemm_s8(isa)(rows_of(p, false), 5, b, 1, 2, epilogue_of(p, GemmOutput::kS32), c.data(), 150);
-    gemm_s8(isa)(rows_of(p, false), 5, b, 1, 2, epilogue_of(p, GemmOutput::kU8), codes.data(), 150);
-    gemm_s8(isa)(rows_of(p, false), 5, b, 0, 3, epilogue_of(p, GemmOutput::kU8), all.data(), 150);
+    gemm.run(rows_of(p, false), 5, b, 1, 2, epilogue_of(p, GemmOutput::kS32), c.data(), 150);
+    gemm.run(rows_of(p, false), 5, b, 1, 2, epilogue_of(p, GemmOutput::kU8), codes.data(), 150);
+    gemm.run(rows_of(p, false), 5, b, 0, 3, epilogue_of(p, GemmOutput::kU8), all.data(), 150);
     for (std::int64_t i = 0; i < 5; ++i) {
       for (std::int64_t j = 0; j < 150; ++j) {
         const bool inside = j >= 48 && j < 96;
@@ -153,11 +143,11 @@ TEST(GemmS8, RowsAndRunsMayLieAnywhere) {
       rows.push_back(row);
       for (std::int64_t k = 0; k < p.k; ++k) row[offsets[k / kLength] + k % kLength] = p.a[i * p.k + k];
     }
-    for (Isa isa : isas()) {
+    for (const NamedGemmS8& gemm : gemm_s8_kernels()) {
       std::vector<std::int32_t> c(kRows * kColumns);
-      gemm_s8(isa)({nullptr, 0, rows.data(), offsets, true, slack}, kRows, b, 0, b.strips(), epilogue_of(p, GemmOutput::kS32), c.data(), kColumns);
+      gemm.run({nullptr, 0, rows.data(), offsets, true, slack}, kRows, b, 0, b.strips(), epilogue_of(p, GemmOutput::kS32), c.data(), kColumns);
       for (std::int64_t i = 0; i < kRows; ++i) {
-        for (std::int64_t j = 0; j < kColumns; ++j) ASSERT_EQ(c[i * kColumns + j], p.exact(i, j, true)) << base::to_string(isa);
+        for (std::int64_t j = 0; j < kColumns; ++j) ASSERT_EQ(c[i * kColumns + j], p.exact(i, j, true)) << gemm.name;
       }
     }
   }
@@ -169,14 +159,14 @@ TEST(GemmS8, RowsMayBringATermOfTheirOwn) {
   std::vector<std::int32_t> row(p.m), column(p.offset.size());
   for (std::int64_t i = 0; i < p.m; ++i) row[i] = static_cast<std::int32_t>(i * 37 - 200);
   for (std::size_t j = 0; j < column.size(); ++j) column[j] = static_cast<std::int32_t>(j) - 30;
-  for (Isa isa : isas()) {
+  for (const NamedGemmS8& gemm : gemm_s8_kernels()) {
     std::vector<std::int32_t> c(p.m * p.n);
     GemmEpilogue e = epilogue_of(p, GemmOutput::kS32);
     e.row = row.data();
     e.column = column.data();
-    gemm_s8(isa)(rows_of(p, false), p.m, b, 0, b.strips(), e, c.data(), p.n);
+    gemm.run(rows_of(p, false), p.m, b, 0, b.strips(), e, c.data(), p.n);
     for (std::int64_t i = 0; i < p.m; ++i) {
-      for (std::int64_t j = 0; j < p.n; ++j) ASSERT_EQ(c[i * p.n + j], p.exact(i, j, false) + row[i] * column[j]) << base::to_string(isa);
+      for (std::int64_t j = 0; j < p.n; ++j) ASSERT_EQ(c[i * p.n + j], p.exact(i, j, false) + row[i] * column[j]) << gemm.name;
     }
   }
 }
@@ -189,9 +179,9 @@ TEST(GemmS8, ExtremeSumsSaturate) {
   for (GemmOutput output : {GemmOutput::kU8, GemmOutput::kS8}) {
     std::vector<std::uint8_t> want(p.m * p.n), got(p.m * p.n);
     gemm_s8_reference(rows_of(p, false), p.m, b, 0, b.strips(), epilogue_of(p, output), want.data(), p.n);
-    for (Isa isa : isas()) {
-      gemm_s8(isa)(rows_of(p, false), p.m, b, 0, b.strips(), epilogue_of(p, output), got.data(), p.n);
-      EXPECT_EQ(got, want) << base::to_string(isa);
+    for (const NamedGemmS8& gemm : gemm_s8_kernels()) {
+      gemm.run(rows_of(p, false), p.m, b, 0, b.strips(), epilogue_of(p, output), got.data(), p.n);
+      EXPECT_EQ(got, want) << gemm.name;
     }
   }
 }
