@@ -18,7 +18,6 @@ from common import harness  # noqa: E402
 
 import quantized_detectors_peer as detectors  # noqa: E402
 import quantized_models_peer as classifiers  # noqa: E402
-from tflite_to_onnx import convert  # noqa: E402
 
 shared = harness.shared
 
@@ -98,6 +97,7 @@ def copy(source, folder):
 
 
 def rebuilt(source, folder):
+    from tflite_to_onnx import convert
     convert(shared(source), folder / "model.onnx")
     return folder / "model.onnx"
 

@@ -66,6 +66,8 @@ struct Metrics {
   std::uint64_t samples = 0;
   std::optional<double> top1, top5;      // percent of samples whose label is the best class, among the five best
   std::optional<double> agreement;       // percent of samples with the same best class as the reference
+  std::optional<double> expected_drop;   // of top-1, or percent of other best classes, that noise of this size costs on average
+  std::optional<double> expected_error;  // of expected_drop: one standard error
   std::optional<double> sqnr_db;         // signal to quantization noise over all outputs, against the reference
   std::optional<double> cosine;          // of all outputs with the reference's
   std::optional<double> max_error;       // largest absolute difference of an output element

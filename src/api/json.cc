@@ -45,6 +45,8 @@ Json json_of(const Metrics& metrics) {
   put(json, "top5", metrics.top5);
   put(json, "spearman", metrics.spearman);
   put(json, "agreement", metrics.agreement);
+  put(json, "expected_drop", metrics.expected_drop);
+  put(json, "expected_error", metrics.expected_error);
   put(json, "sqnr_db", metrics.sqnr_db);
   put(json, "cosine", metrics.cosine);
   put(json, "max_error", metrics.max_error);

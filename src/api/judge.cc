@@ -5,6 +5,7 @@
 
 #include "api/quantization.h"
 #include "narrow/quantize.h"
+#include "planning/judge.h"
 
 namespace narrow {
 namespace {
@@ -57,10 +58,11 @@ Verdict verdict_of(const Metrics& original, const Metrics& quantized, const Judg
     verdict.met = quantized.non_finite == 0 && quantized.sqnr_db.value_or(0) > kHopelessDb;
     if (quantized.agreement) {
       verdict.drop = 100.0 - *quantized.agreement;
-      verdict.met = verdict.met && *verdict.drop <= options.max_drop;
+      verdict.met = verdict.met && *verdict.drop <= options.max_drop && !(noise_counts && planning::expected_of_others(quantized).value_or(0) > options.max_drop + 1e-9);
       verdict.summary = fmt::format("The best class is the float model's for {:.2f} % of {} samples: {} the {:g} % allowed to differ.",
-                                    *quantized.agreement, quantized.samples, verdict.met ? "within" : "more than",
+                                    *quantized.agreement, quantized.samples, *verdict.drop <= options.max_drop ? "within" : "more than",
                                     options.max_drop);
+      if (noise_counts && quantized.expected_drop) verdict.summary += fmt::format(" Of others, {:.2f} ± {:.2f} % are expected to differ.", *quantized.expected_drop, quantized.expected_error.value_or(0));
     } else if (noise_counts && quantized.sqnr_db) {
       verdict.drop = 100.0 * std::pow(10.0, -*quantized.sqnr_db / 10);
       verdict.met = verdict.met && *verdict.drop <= options.max_drop + 1e-9;
@@ -86,6 +88,10 @@ Verdict verdict_of(const Metrics& original, const Metrics& quantized, const Judg
                           : "nothing lost";
   verdict.summary = ranked ? fmt::format("Spearman {:.2f} → {:.2f} on {} sentence pairs: {}.", before, after, quantized.samples / 2, change)
                            : fmt::format("Top-1 {:.2f} % → {:.2f} % on {} samples: {}.", before, after, quantized.samples, change);
+  if (noise_counts && quantized.expected_drop) {
+    verdict.met = verdict.met && *quantized.expected_drop <= options.max_drop + 1e-9;
+    verdict.summary += fmt::format(" Noise of this size is expected to cost {:.2f} points.", *quantized.expected_drop);
+  }
   if (options.same_data_as_calibration) verdict.summary += " These samples were also used for calibration.";
   return verdict;
 }

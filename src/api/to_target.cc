@@ -20,7 +20,7 @@ namespace {
 // More calibration samples change ranges little; the rest is worth more as test.
 constexpr std::uint64_t kCalibrationSamples = 256;
 // Below this, samples that were calibrated on judge as well.
-constexpr std::uint64_t kEnoughToJudge = 32;
+constexpr std::uint64_t kEnoughToJudge = 8;
 constexpr std::uint64_t kRandomInputs = 16;
 
 Result<planning::Wishes> wishes_of(const PlanOptions& options, const std::string& target) {

@@ -51,6 +51,45 @@ class MetricsWorker final : public Worker {
   std::vector<std::vector<SampleRecord>>& records_;
 };
 
+float margin_of(std::span<const float> scores, std::int64_t of) {
+  float others = -INFINITY;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (static_cast<std::int64_t>(i) != of && scores[i] > others) others = scores[i];
+  }
+  return scores[static_cast<std::size_t>(of)] - others;
+}
+
+// Of a sample's neighbours by margin, at least so many lend it their changes, and at least this share of all.
+constexpr std::size_t kNeighbours = 16;
+constexpr double kShareOfNeighbours = 0.125;
+
+// Percent of samples that fall to another class on average, less those that come back (without labels none can: the reference is
+// always right): each sample's margin is met by the changes of margin that samples with margins like its own saw. A few flips among
+// few samples are luck; this says what to expect of others, and with which standard error.
+std::optional<std::pair<double, double>> expected_drop(std::span<const SampleRecord> records) {
+  std::vector<std::pair<double, double>> seen;  // reference margin, its change
+  for (const SampleRecord& record : records) {
+    if (!record.margin || !record.reference_margin) return std::nullopt;
+    const double change = static_cast<double>(*record.margin) - *record.reference_margin;
+    seen.emplace_back(*record.reference_margin, std::isfinite(change) ? change : -INFINITY);
+  }
+  if (seen.empty()) return std::nullopt;
+  std::sort(seen.begin(), seen.end());
+  const std::size_t n = seen.size(), around = std::min(n, std::max(kNeighbours, static_cast<std::size_t>(kShareOfNeighbours * static_cast<double>(n))));
+  double lost = 0, squares = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t first = std::min(i - std::min(i, around / 2), n - around);
+    const bool right = seen[i].first > 0;
+    double other = 0;
+    for (std::size_t j = first; j < first + around; ++j) other += (seen[i].first + seen[j].second > 0) != right;
+    const double share = (right ? other : -other) / static_cast<double>(around);
+    lost += share;
+    squares += share * share;
+  }
+  const double mean = lost / static_cast<double>(n);
+  return std::pair(100.0 * mean, 100.0 * std::sqrt(std::max(squares / static_cast<double>(n) - mean * mean, 0.0) / static_cast<double>(n)));
+}
+
 // Percent; nothing unless all samples are pairs of embeddings.
 std::optional<double> rank_correlation(std::span<const SampleRecord> records) {
   std::vector<double> scores, similarities;
@@ -106,7 +145,13 @@ Result<SampleRecord> record_sample(const datasets::Sample& sample, std::span<con
           .hint("Compare a model with the model it was made from.");
     }
   }
-  if (scores && !reference_outputs.empty()) record.reference_best = best_classes(reference_outputs[0].to_float(), 5);
+  if (scores && !reference_outputs.empty()) {
+    const std::vector<float> own = outputs[0].to_float(), reference = reference_outputs[0].to_float();
+    record.reference_best = best_classes(reference, 5);
+    const std::int64_t right = sample.label.value_or(record.reference_best[0]);
+    record.margin = margin_of(own, right);
+    record.reference_margin = margin_of(reference, right);
+  }
   return record;
 }
 
@@ -136,6 +181,7 @@ Metrics summarize(std::span<const SampleRecord> records, bool has_reference) {
     metrics.top5 = percent(top5, labelled);
   }
   if (scored != 0 && scored == records.size()) metrics.agreement = percent(agreeing, scored);
+  if (const auto expected = has_reference ? expected_drop(records) : std::nullopt) std::tie(metrics.expected_drop, metrics.expected_error) = *expected;
   metrics.spearman = rank_correlation(records);
   if (has_reference && difference.elements != 0) {
     metrics.sqnr_db = difference.sqnr_db();

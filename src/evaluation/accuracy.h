@@ -23,6 +23,8 @@ bool is_class_scores(std::span<const std::int64_t> shape);
 struct SampleRecord {
   std::optional<std::int64_t> label;
   std::vector<std::int64_t> best, reference_best;   // up to five classes; empty when outputs are not class scores
+  // The score of the label, or of the reference's best class, over the best of the others: in this model and in the reference.
+  std::optional<float> margin, reference_margin;
   Difference difference;                            // all outputs against the reference's
   std::uint64_t non_finite = 0;
   std::optional<double> score;                      // of the pair that the sample belongs to

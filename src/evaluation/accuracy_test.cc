@@ -53,6 +53,26 @@ TEST(Metrics, RefuseLabelsThatAreNoClass) {
   EXPECT_NE(record.error().message().find("label 3"), std::string::npos);
 }
 
+// Float margins 0.1, 0.2, … of the reference's best class; in the other model all have moved down by `shift`.
+Metrics moved(float shift, std::optional<std::int64_t> label) {
+  std::vector<SampleRecord> records;
+  for (int i = 1; i <= 200; ++i) {
+    const float margin = 0.01f * static_cast<float>(i);
+    datasets::Sample sample;
+    sample.label = label;
+    records.push_back(*record_sample(sample, std::vector{Tensor::from<float>({1, 2}, {margin, shift})}, std::vector{Tensor::from<float>({1, 2}, {margin, 0})}));
+  }
+  return summarize(records, true);
+}
+
+TEST(Metrics, ExpectedDropIsTheShareOfMarginsThatTheChangesExceed) {
+  EXPECT_NEAR(*moved(0, {}).expected_drop, 0.0, 1e-9);
+  EXPECT_NEAR(*moved(0.5f, {}).expected_drop, 24.5, 0.6);
+  EXPECT_NEAR(*moved(0.5f, 0).expected_drop, 24.5, 0.6);
+  EXPECT_NEAR(*moved(-0.5f, 1).expected_drop, 0.0, 1e-9);  // never right, and further away
+  EXPECT_NEAR(*moved(0.5f, 1).expected_drop, -24.5, 0.6);  // comes back as often
+}
+
 TEST(Metrics, AgreementNeedsClassScoresButDistanceDoesNot) {
   const std::vector<Tensor> a = {Tensor::from<float>({2, 2}, {1, 2, 3, 4})}, b = {Tensor::from<float>({2, 2}, {1, 2, 3, 5})};
   const std::vector<SampleRecord> records = {*record_sample({}, b, a)};

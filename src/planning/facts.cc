@@ -7,7 +7,7 @@ namespace {
 
 struct Weights {
   std::uint64_t convolution = 0, matrix = 0, recurrent = 0;
-  bool softmax = false, normalized = false;
+  bool softmax = false, normalized = false, states = false;
 };
 
 void count(const graph::Graph& graph, Weights& weights) {
@@ -19,7 +19,8 @@ void count(const graph::Graph& graph, Weights& weights) {
     }
     if (node.is("Conv") || node.is("ConvTranspose") || node.op_type == "FusedConv") weights.convolution += bytes;
     if (node.op_type == "MatMul" || node.op_type == "Gemm" || node.op_type == "FusedMatMul" || node.op_type == "FusedGemm" || node.op_type == "Attention") weights.matrix += bytes;
-    if (node.is("LSTM") || node.is("GRU") || node.is("RNN")) weights.recurrent += bytes;
+    // Weights of a layer in a branch of an If come from outside, through what rearranges them.
+    if (node.is("LSTM") || node.is("GRU") || node.is("RNN")) weights.recurrent += bytes, weights.states = true;
     weights.softmax = weights.softmax || node.is("Softmax") || node.op_type.ends_with("Attention");
     weights.normalized = weights.normalized || node.op_type.ends_with("LayerNormalization") || node.is("Sqrt");
     passes::for_each_subgraph(const_cast<graph::Node&>(node), [&](graph::Graph& body) { count(body, weights); });
@@ -47,7 +48,7 @@ Facts look_at(const graph::Graph& graph, const datasets::Dataset* data) {
   facts.convolution = weights.convolution;
   facts.matrix = weights.matrix;
   facts.recurrent = weights.recurrent;
-  if (weights.recurrent > 0) facts.kind = Kind::kRecurrent;
+  if (weights.states) facts.kind = Kind::kRecurrent;
   else if (weights.matrix > weights.convolution) facts.kind = weights.softmax && weights.normalized ? Kind::kTransformer : Kind::kMatrix;
   else if (weights.convolution > 0) facts.kind = Kind::kConvolutional;
   facts.data = data != nullptr;

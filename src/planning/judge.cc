@@ -1,8 +1,14 @@
 #include "planning/judge.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace narrow::planning {
+
+std::optional<double> expected_of_others(const Metrics& metrics) {
+  if (!metrics.expected_drop) return std::nullopt;
+  return *metrics.expected_drop + (metrics.top1 ? 0 : metrics.expected_error.value_or(0));
+}
 
 Result<Judge> Judge::open(const graph::Graph& reference, std::shared_ptr<const datasets::Dataset> data, double max_drop, int threads, const Progress& progress) {
   Judge judge;
@@ -26,7 +32,8 @@ Result<Judgement> Judge::judge(const graph::Graph& quantized) const {
   else if (before.spearman && found.spearman) judgement.drop = *before.spearman - *found.spearman;
   else if (found.agreement) judgement.drop = 100.0 - *found.agreement;
   else if (found.sqnr_db) judgement.drop = 100.0 * judgement.noise;
-  judgement.met = found.non_finite <= before.non_finite && (!judgement.drop || *judgement.drop <= max_drop_ + 1e-9);
+  judgement.risk = std::max(judgement.drop.value_or(0), expected_of_others(found).value_or(judgement.drop.value_or(0)));
+  judgement.met = found.non_finite <= before.non_finite && judgement.risk <= max_drop_ + 1e-9;
   return judgement;
 }
 

@@ -19,9 +19,14 @@ namespace narrow::planning {
 struct Judgement {
   Metrics metrics;
   std::optional<double> drop;    // points of the task metric, or percent of samples whose best class differs, or of the outputs' power that is noise
+  double risk = 0;               // the larger of the drop and of what to expect of other samples: few of them may be lucky
   double noise = 0;              // noise power over signal power at the outputs
   bool met = false;
 };
+
+// Without labels every change of class counts as lost, and a standard error more is asked for; with labels classes also come back, and
+// the error of a few hundred samples would be more than any target. Nothing where outputs are no scores of classes.
+std::optional<double> expected_of_others(const Metrics& metrics);
 
 class Judge {
  public:

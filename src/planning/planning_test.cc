@@ -113,7 +113,7 @@ TEST_F(SearchTest, WalksOnUntilTheTargetIsMet) {
     const SearchResult found = run();
     EXPECT_TRUE(found.met) << share;
     EXPECT_LE(found.judgement.noise, easy * share * (1 + 1e-9));
-    EXPECT_GT(found.attempts.size(), 6u);
+    EXPECT_GT(found.attempts.size(), 5u);
     EXPECT_EQ(std::count_if(found.attempts.begin(), found.attempts.end(), [](const Attempt& a) { return a.chosen; }), 1);
   }
 }

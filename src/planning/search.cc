@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "passes/edit.h"
 #include "planning/remedies.h"
 #include "quantizers/mixed_precision/assignment.h"
 #include "quantizers/mixed_precision/sensitivity.h"
@@ -20,12 +21,16 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kQuickSamples = 16;   // of the calibration data: what cheap remedies are chosen by
 constexpr double kWorthKeeping = 0.98;      // of the noise, at most, with the remedy
-constexpr int kFrontierRounds = 8;
+constexpr double kFarOff = 4;               // times the drop allowed
+constexpr int kFrontierRounds = 8, kReturns = 3;
 constexpr double kLeastIntegerShare = 0.05; // below it nothing is left of the method
 
 std::uint64_t constant_bytes(const graph::Graph& graph) {
   std::uint64_t bytes = 0;
   for (const graph::Value& value : graph.values) bytes += value.constant && value.constant->dtype() != DType::kString ? value.constant->bytes() : 0;
+  for (const graph::Node& node : graph.nodes) {
+    passes::for_each_subgraph(const_cast<graph::Node&>(node), [&](graph::Graph& body) { bytes += constant_bytes(body); });
+  }
   return bytes;
 }
 
@@ -88,6 +93,13 @@ class Search {
     request.keep_histograms = true;
     if (table_.samples > 0 && same_float_model(candidate.recipe)) request.calibration = &table_;
     auto outcome = method->run(request);
+    for (int again = 0; again < kReturns && keep_out_ != nullptr && outcome.ok(); ++again) {
+      const std::vector<quantizers::Rule> against = quantizers::rules_against_return(*keep_out_, outcome->layers);
+      if (against.empty()) break;
+      candidate.recipe.rules.insert(candidate.recipe.rules.end(), against.begin(), against.end());
+      request.recipe = candidate.recipe;
+      outcome = method->run(request);
+    }
     if (!outcome.ok()) {
       candidate.attempt.note = outcome.error().message();
       attempts_.push_back(candidate.attempt);
@@ -120,6 +132,8 @@ class Search {
     attempt.drop = judgement.drop;
     attempt.metrics = judgement.metrics;
     candidate.missed = judgement.met ? 0 : 1;
+    // What is larger than the float model is no answer, however good.
+    if (attempt.size_bytes > constant_bytes(request_.model->graph)) ++candidate.missed;
     if (request_.weigh && (request_.limits.max_size || request_.limits.max_latency_ms)) {
       NARROW_TRY(const Weight weight, request_.weigh(candidate.outcome.model));
       attempt.size_bytes = weight.size;
@@ -137,7 +151,7 @@ class Search {
   bool better(const Candidate& a, const Candidate& b) const {
     if (a.missed != b.missed) return a.missed < b.missed;
     const bool by_accuracy = request_.priority == Priority::kAccuracy || !a.judgement->met || !b.judgement->met;
-    const double x = a.judgement->drop.value_or(0), y = b.judgement->drop.value_or(0);
+    const double x = a.judgement->risk, y = b.judgement->risk;
     if (by_accuracy) return x != y ? x < y : a.judgement->noise < b.judgement->noise;
     return false;  // what was tried earlier costs less
   }
@@ -155,6 +169,11 @@ class Search {
   }
 
   bool done() const { return best_ && best_->missed == 0 && request_.priority != Priority::kAccuracy; }
+
+  // Small remedies do not make up for this much.
+  bool far_off() const {
+    return request_.priority != Priority::kAccuracy && request_.limits.max_drop > 0 && best_ && best_->judgement->risk > kFarOff * request_.limits.max_drop;
+  }
 
   Status run_static() {
     NARROW_TRY(Candidate plain, quantize(recipe_for("static"), name_of(request_.base), ""));
@@ -175,7 +194,7 @@ class Search {
     }
     NARROW_RETURN_IF_ERROR(verdict(current));
     for (const Remedy& remedy : remedies()) {
-      if (done()) break;
+      if (done() || far_off()) break;
       if (remedy.when != When::kOnMiss) continue;
       NARROW_RETURN_IF_ERROR(consider(remedy));
       NARROW_RETURN_IF_ERROR(verdict(current));
@@ -231,8 +250,10 @@ class Search {
       Recipe recipe = from.recipe;
       for (quantizers::Rule& rule : quantizers::rules_of(frontier_[at], sensitivity, goal, cost)) recipe.rules.push_back(std::move(rule));
       const std::size_t lifted = frontier_[at].lifted.size();
+      keep_out_ = &from.outcome.layers;
       auto made = quantize(std::move(recipe), fmt::format("mixed, {} in float", lifted),
                            fmt::format("the {} nodes that cost the outputs most stay float", lifted));
+      keep_out_ = nullptr;
       if (!made.ok()) break;
       noise = made->quick;
       frontier_[at].measured = noise;
@@ -265,6 +286,7 @@ class Search {
   std::optional<Candidate> best_;
   std::optional<Error> failure_;
   calibration::CalibrationTable table_;
+  const std::vector<quantizers::LayerDecision>* keep_out_ = nullptr;  // what is float here stays so
   std::vector<quantizers::NoiseSource> sensitivity_;
   std::vector<quantizers::FrontierPoint> frontier_;
   std::size_t frontier_chosen_ = 0;

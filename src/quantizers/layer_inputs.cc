@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -125,17 +126,23 @@ std::optional<LayerMatrix> layer_matrix(const Graph& graph, int index) {
   return layer;
 }
 
-Result<std::map<int, std::vector<InputStatistics>>> layer_statistics(const Graph& graph, const std::vector<LayerMatrix>& layers, const datasets::Dataset& data,
-                                                                     const InputOptions& options) {
-  std::map<int, std::vector<InputStatistics>> statistics;
+std::vector<float> matrix_of(const Graph& graph, const LayerMatrix& layer, std::int64_t group) {
+  const std::span<const float> data = graph.constant(graph.nodes[layer.node].inputs[1])->data<float>();
+  std::vector<float> matrix(static_cast<std::size_t>(layer.rows * layer.columns));
+  for (std::int64_t r = 0; r < layer.rows; ++r) {
+    for (std::int64_t c = 0; c < layer.columns; ++c) matrix[static_cast<std::size_t>(r * layer.columns + c)] = data[layer.at(group, r, c)];
+  }
+  return matrix;
+}
+
+Status visit_rows(const Graph& graph, const std::vector<LayerMatrix>& layers, const datasets::Dataset& data, const InputOptions& options, const RowVisitor& visit) {
   std::map<ValueId, std::vector<const LayerMatrix*>> readers;
+  std::map<int, std::size_t> samples;
   std::vector<ValueId> values;
   for (const LayerMatrix& layer : layers) {
-    statistics.emplace(layer.node, std::vector<InputStatistics>(static_cast<std::size_t>(layer.groups), InputStatistics(layer.columns)));
     readers[graph.nodes[layer.node].inputs[0]].push_back(&layer);
     values.push_back(graph.nodes[layer.node].inputs[0]);
   }
-  base::ThreadPool pool(std::max(1, options.threads));
   std::vector<float> rows;
   const auto see = [&](ValueId id, const Tensor& tensor) -> Status {
     const auto found = readers.find(id);
@@ -144,26 +151,80 @@ Result<std::map<int, std::vector<InputStatistics>>> layer_statistics(const Graph
     if (!std::all_of(x.begin(), x.end(), [](float v) { return std::isfinite(v); })) return {};
     for (const LayerMatrix* layer : found->second) {
       const Node& node = graph.nodes[layer->node];
-      std::vector<InputStatistics>& of = statistics.at(layer->node);
       if (!node.is("Conv")) {
         if (tensor.shape().back() != layer->columns) continue;
         const std::int64_t all = tensor.size() / layer->columns, count = std::min(all, options.rows_per_sample);
         rows.resize(static_cast<std::size_t>(count * layer->columns));
         for (std::int64_t r = 0; r < count; ++r) std::copy_n(x.data() + r * all / count * layer->columns, layer->columns, rows.data() + r * layer->columns);
-        NARROW_RETURN_IF_ERROR(of[0].add(rows.data(), count, pool));
+        NARROW_RETURN_IF_ERROR(visit(*layer, 0, samples[layer->node]++, rows.data(), count));
         continue;
       }
       const auto patches = Patches::make(node, *layer, tensor.shape(), graph.constant(node.inputs[1])->shape(), options.rows_per_sample);
       if (!patches) continue;
       rows.resize(static_cast<std::size_t>(patches->count() * layer->columns));
+      const std::size_t sample = samples[layer->node]++;
       for (std::int64_t g = 0; g < layer->groups; ++g) {
         patches->fill(x.data(), g, rows.data());
-        NARROW_RETURN_IF_ERROR(of[static_cast<std::size_t>(g)].add(rows.data(), patches->count(), pool));
+        NARROW_RETURN_IF_ERROR(visit(*layer, g, sample, rows.data(), patches->count()));
       }
     }
     return {};
   };
-  NARROW_RETURN_IF_ERROR(run_over(graph, std::move(values), data, options, "collecting inputs of layers", see));
+  return run_over(graph, std::move(values), data, options, "collecting inputs of layers", see);
+}
+
+namespace {
+
+constexpr std::size_t kHeldOut = 4;  // every so many-th sample
+
+struct Sums {
+  std::vector<double> sum;
+  void add(const float* rows, std::int64_t count, std::int64_t columns) {
+    sum.resize(static_cast<std::size_t>(columns));
+    for (std::int64_t r = 0; r < count; ++r) {
+      for (std::int64_t c = 0; c < columns; ++c) sum[static_cast<std::size_t>(c)] += rows[r * columns + c];
+    }
+  }
+};
+
+void centre(InputStatistics& statistics, const std::vector<double>& sum) {
+  const auto n = sum.size();
+  if (statistics.tokens == 0) return;
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      float& entry = statistics.hessian[i * n + j];
+      entry = static_cast<float>(entry - sum[i] * sum[j] / static_cast<double>(statistics.tokens));
+      if (i == j) entry = std::max(entry, 0.0f);
+    }
+  }
+}
+
+}  // namespace
+
+Result<std::map<int, LayerStatistics>> layer_statistics(const Graph& graph, const std::vector<LayerMatrix>& layers, const datasets::Dataset& data,
+                                                        const InputOptions& options) {
+  std::map<int, LayerStatistics> statistics;
+  std::map<int, std::vector<std::array<Sums, 2>>> sums;
+  for (const LayerMatrix& layer : layers) {
+    const std::vector<InputStatistics> none(static_cast<std::size_t>(layer.groups), InputStatistics(layer.columns));
+    statistics.emplace(layer.node, LayerStatistics{none, none});
+    sums[layer.node].resize(static_cast<std::size_t>(layer.groups));
+  }
+  base::ThreadPool pool(std::max(1, options.threads));
+  NARROW_RETURN_IF_ERROR(visit_rows(graph, layers, data, options, [&](const LayerMatrix& layer, std::int64_t group, std::size_t sample, const float* rows, std::int64_t count) {
+    LayerStatistics& of = statistics.at(layer.node);
+    const auto g = static_cast<std::size_t>(group);
+    const bool aside = sample % kHeldOut == kHeldOut - 1;
+    if (layer.mean_is_corrected) sums.at(layer.node)[g][aside].add(rows, count, layer.columns);
+    return (aside ? of.held_out : of.seen)[g].add(rows, count, pool);
+  }));
+  for (auto& [node, of] : statistics) {
+    for (std::size_t g = 0; g < of.seen.size(); ++g) {
+      centre(of.seen[g], sums.at(node)[g][0].sum);
+      centre(of.held_out[g], sums.at(node)[g][1].sum);
+      if (of.held_out[g].tokens == 0) of.held_out[g] = of.seen[g];
+    }
+  }
   return statistics;
 }
 

@@ -24,7 +24,7 @@ Report full_report(const std::string& text) {
     model.info.path = text + std::to_string(i);
     model.info.size_bytes = 4000 / static_cast<std::uint64_t>(1 + 3 * i);
     model.info.sizes = {{text, 900, 3}};
-    model.metrics = Metrics{50, 90.0 - i, 99.0, 97.0, 31.5, 0.999, 0.1, 0};
+    model.metrics = Metrics{.samples = 50, .top1 = 90.0 - i, .top5 = 99.0, .agreement = 97.0, .sqnr_db = 31.5, .cosine = 0.999, .max_error = 0.1};
     model.bench = BenchResult{};
     model.bench->latency_ms_p50 = 2.0 / (1 + i);
     model.bench->latency_ms_p95 = 2.5;

@@ -279,4 +279,20 @@ std::vector<Rule> rules_of(const FrontierPoint& point, const Sensitivity& sensit
   return rules;
 }
 
+std::vector<Rule> rules_against_return(const std::vector<LayerDecision>& before, const std::vector<LayerDecision>& now) {
+  std::set<std::string> left;
+  for (const LayerDecision& layer : before) {
+    if (layer.decision == Decision::kFloat) left.insert(layer.node);
+  }
+  std::vector<Rule> rules;
+  for (const LayerDecision& layer : now) {
+    if (layer.decision != Decision::kQuantized || !left.contains(layer.node)) continue;
+    Rule rule;
+    rule.name_pattern = layer.node;
+    rule.quantize = false;
+    rules.push_back(std::move(rule));
+  }
+  return rules;
+}
+
 }  // namespace narrow::quantizers

@@ -31,4 +31,8 @@ std::size_t next_point(const std::vector<FrontierPoint>& frontier, std::size_t t
 // Rules that keep the lifted nodes in float, their weights stored as f16 or, for size, as s8 where the budget has room.
 std::vector<Rule> rules_of(const FrontierPoint& point, const Sensitivity& sensitivity, double noise, Cost cost);
 
+// Rules that keep in float what `before` left there and `now` computes in integers: with other neighbours the reasons to leave it have
+// gone, but its noise is in no prediction.
+std::vector<Rule> rules_against_return(const std::vector<LayerDecision>& before, const std::vector<LayerDecision>& now);
+
 }  // namespace narrow::quantizers

@@ -11,7 +11,7 @@
 namespace narrow::quantizers {
 namespace {
 
-constexpr int kRounds = 6;
+constexpr int kRounds = 6, kReturns = 3;
 
 }  // namespace
 
@@ -33,6 +33,7 @@ Result<Outcome> quantize_mixed(const Request& request) {
   const double budget = request.recipe.noise_budget;
   const calibration::CalibrationTable table = outcome.calibration;
   step.calibration = &table;
+  const std::vector<LayerDecision> plain = outcome.layers;
   std::size_t tried = 0;
   double found = sensitivity.together, last = found;
   Recipe made = step.recipe;
@@ -43,6 +44,12 @@ Result<Outcome> quantize_mixed(const Request& request) {
     step.recipe.rules = request.recipe.rules;
     for (Rule& rule : rules_of(frontier[next], sensitivity, budget, cost)) step.recipe.rules.push_back(std::move(rule));
     auto attempt = quantize_static(step);
+    for (int again = 0; again < kReturns && attempt.ok(); ++again) {
+      const std::vector<Rule> against = rules_against_return(plain, attempt->layers);
+      if (against.empty()) break;
+      step.recipe.rules.insert(step.recipe.rules.end(), against.begin(), against.end());
+      attempt = quantize_static(step);
+    }
     if (!attempt.ok()) break;
     NARROW_TRY(last, measure_noise(prepared.model.graph, attempt->model.graph, *request.data, options));
     frontier[next].measured = last;

@@ -159,6 +159,8 @@ void correct_float(Graph& graph, std::size_t n, int input, const Layer& layer, c
 
 }  // namespace
 
+bool corrects_mean(const Graph& graph, const Plan& plan, std::size_t node) { return correctable(graph, plan, node).has_value(); }
+
 std::map<std::string, int> correction_inputs(const Graph& graph, const Plan& plan) {
   std::map<std::string, int> inputs;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {

@@ -13,6 +13,9 @@
 
 namespace narrow::quantizers::static_int8 {
 
+// Whether correct_biases() can do something for the node.
+bool corrects_mean(const graph::Graph& graph, const Plan& plan, std::size_t node);
+
 // The inputs whose channel means correct_biases() needs, with the axis of their channels (1): those of every quantized
 // Conv, ConvTranspose and Gemm that has a constant weight and a constant bias.
 std::map<std::string, int> correction_inputs(const graph::Graph& graph, const Plan& plan);

@@ -100,7 +100,7 @@ TEST(Reconstruction, SeesTheRowsThatAConvolutionMultiplies) {
   ASSERT_TRUE(layer.has_value());
   const auto statistics = layer_statistics(model.graph, {*layer}, data, {});
   ASSERT_TRUE(statistics.ok());
-  const InputStatistics& seen = statistics->at(0)[0];
+  const InputStatistics& seen = statistics->at(0).seen[0];
   EXPECT_EQ(seen.tokens, 16);
   const std::vector<float> in = data.read(0)->inputs[0].second.to_float();
   for (int tap_a = 0; tap_a < 9; ++tap_a) {
