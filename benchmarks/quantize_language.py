@@ -69,7 +69,7 @@ def main():
         text = "\n\n".join(report(name, figures[name]) for name in MODELS if name in figures)
         if "large" in figures:
             found = figures["large"]
-            text += f"\n\nRounding a checkpoint of {found['bytes'] / 1e9:.2f} GB to 4 bits: {found['seconds']:.1f} s {found['peak_mb']:.0f} MB resident."
+            text += f"\n\nRounding a checkpoint of {found['bytes'] / 1e9:.2f} GB to 4 bits: {found['seconds']:.1f} s, {found['peak_mb']:.0f} MB resident."
         write_results("quantize_language", "Methods of language models", "benchmarks/quantize_language.py", figures, text)
 
     with tempfile.TemporaryDirectory() as folder:
