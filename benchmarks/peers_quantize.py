@@ -9,6 +9,7 @@ seconds and peak memory.
 """
 import argparse
 import json
+import os
 import pathlib
 import resource
 import shutil
@@ -55,6 +56,7 @@ def llmcompressor(options, tokens):
     common = dict(config_groups={"group_0": scheme}, ignore=["lm_head"])
     if options.method == "awq":
         from llmcompressor.modifiers.transform.awq import AWQModifier
+        torch.Tensor.pin_memory = lambda self, *_: self  # there is no device to pin it for
         recipe = [AWQModifier(), QuantizationModifier(**common)]
     else:
         recipe = GPTQModifier(**common) if options.method.startswith("gptq") else QuantizationModifier(**common)
@@ -75,6 +77,8 @@ def llmcompressor(options, tokens):
 
 
 def gptqmodel(options, tokens):
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # on two cores it asks itself for more threads than it allows
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling its kernels takes minutes
     from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
     config = dict(bits=options.bits, group_size=options.group_size, sym=options.symmetric)
     if options.method == "awq":
@@ -97,7 +101,7 @@ def auto_round(options, tokens):
     model = load(options.model)
     data = torch.utils.data.DataLoader([{"input_ids": torch.tensor(row), "attention_mask": torch.ones(len(row), dtype=torch.int64)} for row in tokens.astype(numpy.int64)], batch_size=1)
     rounder = AutoRound(model, AutoTokenizer.from_pretrained(options.tokenizer or options.model), bits=options.bits, group_size=options.group_size, sym=options.symmetric, dataset=data, seqlen=tokens.shape[1],
-                        nsamples=len(tokens), iters=200, device_map="cpu", enable_torch_compile=False, amp=False)
+                        nsamples=len(tokens), iters=100, device_map="cpu", enable_torch_compile=False, amp=False)
     clock = start()
     result = rounder.quantize()
     used = stop(clock)
@@ -134,7 +138,7 @@ def autoawq(options, tokens):
             ids = torch.tensor(tokens.astype(numpy.int64))
             with torch.no_grad():
                 inputs, positions = self.model.model.embed_tokens(ids), torch.arange(ids.shape[1])[None]
-                mask = torch.full((ids.shape[1], ids.shape[1]), torch.finfo(torch.float32).min).triu(1)[None, None].expand(len(ids), 1, -1, -1)
+                mask = torch.full((ids.shape[1], ids.shape[1]), torch.finfo(torch.float32).min).triu(1)[None, None]
                 rotary = self.model.model.rotary_emb(inputs, positions)
             return self.model.model.layers, {"attention_mask": mask, "position_ids": positions, "position_embeddings": rotary}, inputs
 

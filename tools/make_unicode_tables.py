@@ -5,7 +5,7 @@
 
 Token ids must equal those of the `tokenizers` library, and that library takes its properties from several editions of
 Unicode: categories from 8.0, decompositions and combining classes from 9.0, lower case and numbers from 17.0, the
-categories in patterns and the characters of words from 16.0, marks from 9.0. Characters that came later are left out of the first two; the editions of characters come from perl
+categories in patterns and the characters of words from 16.0, marks and scripts from 9.0. Characters that came later are left out of the first two; the editions of characters come from perl
 (5.30 or newer), everything else from Python (3.11, Unicode 14) and the lists of what came later below.
 """
 import subprocess
@@ -55,6 +55,28 @@ A7CB-A7CC:Lu A7CD:Ll A7DA:Lu A7DB:Ll A7DC:Lu 105C0-105F3:Lo 10D40-10D49:Nd 10D4A
 
 # Numbers that Unicode 17 added.
 NUMBERS_17 = [(0x11DE0, 0x11DE9), (0x16FF4, 0x16FF6)]
+
+
+# The same for scripts in Unicode 9.0; what ideographs stand beside in Japanese counts as theirs.
+SCRIPTS_9 = {0x589: "Common", 0x61C: "Common", 0x953: "Devanagari", 0x954: "Devanagari", 0x30FC: "Han"}
+
+
+def script_ranges():
+    """Runs of characters of one script, numbered from 1; the blank, and what came later, has none."""
+    program = 'use Unicode::UCD "prop_invmap"; my ($from, $name) = prop_invmap("Script"); print "$from->[$_] $name->[$_]\\n" for 0..$#$from;'
+    rows = [line.split() for line in subprocess.run(["perl", "-e", program], capture_output=True, text=True, check=True).stdout.splitlines()]
+    numbers, runs = {"Unknown": 0}, []
+    for (first, name), (after, _) in zip(rows, rows[1:] + [["1114112", ""]]):
+        for c in range(int(first), int(after)):
+            own = SCRIPTS_9.get(c, "Han" if name in ("Hiragana", "Katakana") else name) if c in UNICODE_9 and c != 0x20 else "Unknown"
+            number = numbers.setdefault(own, len(numbers))
+            if number == 0:
+                continue
+            if runs and runs[-1][1] == c - 1 and runs[-1][2] == number:
+                runs[-1][1] = c
+            else:
+                runs.append([c, c, number])
+    return runs
 
 
 def category(c):
@@ -193,8 +215,9 @@ def main():
     print_table("const Composition kCompositions[]", [f"{{{a:#x}, {b:#x}, {c:#x}}}" for a, b, c in sorted(compositions())])
     print_table("const CategoryRange kLaterCategories[]", [f"{{{a:#x}, {b:#x}, \"{k}\"}}" for a, b, k in later_categories()])
     print_table("const LowerRun kLower[]", [f"{{{a:#x}, {b:#x}, {s}, {d}}}" for a, b, s, d in lower_runs()])
+    print_table("const ScriptRange kScripts[]", [f"{{{a:#x}, {b:#x}, {k}}}" for a, b, k in script_ranges()])
     for name in ("kOther", "kMark", "kMarkNonspacing", "kPunctuation", "kNumber", "kWord", "kCombiningClass", "kDecompositions",
-                 "kCompatibilityDecompositions", "kCompositions", "kLaterCategories", "kLower"):
+                 "kCompatibilityDecompositions", "kCompositions", "kLaterCategories", "kLower", "kScripts"):
         print(f"const std::size_t {name}Count = std::size({name});")
     print("\n}  // namespace narrow::tokenizers::tables")
 

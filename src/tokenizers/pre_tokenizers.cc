@@ -77,6 +77,24 @@ class AtCharacters final : public PreTokenizer {
   Behavior behavior_;
 };
 
+// Cuts where the script changes. What has no script joins what stands before it; in front of everything it is left out.
+class AtScripts final : public PreTokenizer {
+ public:
+  Status split(const Words::Word& whole, Words& words) const override {
+    std::size_t begin = 0;
+    int last = 0;
+    for (std::size_t i = 0; i < whole.text.size(); ++i) {
+      const int own = script(whole.text[i]);
+      if (own == 0 || own == last) continue;
+      if (last != 0) words.add(whole.text.substr(begin, i - begin), whole.at_start && begin == 0);
+      begin = i;
+      last = own;
+    }
+    if (last != 0) words.add(whole.text.substr(begin), whole.at_start && begin == 0);
+    return {};
+  }
+};
+
 class AtPattern final : public PreTokenizer {
  public:
   AtPattern(Pattern pattern, Behavior behavior, bool invert) : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
@@ -301,6 +319,7 @@ std::span<const PreTokenizerKind> pre_tokenizers() {
       {"Whitespace", [](const Fields&) { return Made(std::make_unique<WordsAndSymbols>()); }},
       {"WhitespaceSplit", [](const Fields&) { return at_characters(is_white_space, Behavior::kRemoved); }},
       {"CharDelimiterSplit", make_delimiter},
+      {"UnicodeScripts", [](const Fields&) { return Made(std::make_unique<AtScripts>()); }},
       {"FixedLength", make_fixed_length},
   };
   return kKinds;

@@ -85,6 +85,17 @@ TEST(PreTokenizers, CharactersOfAKind) {
   EXPECT_NE(message(R"({"type": "FixedLength", "length": 0})").find("no characters"), std::string::npos);
 }
 
+TEST(PreTokenizers, Scripts) {  // as the tokenizers package 0.23 cuts
+  const std::string scripts = R"({"type": "UnicodeScripts"})";
+  EXPECT_EQ(words(scripts, "  ab \u65E5\u672C"), (Texts{"ab ", "\u65E5\u672C"}));
+  EXPECT_EQ(words(scripts, "ab, cd 12 \u3044\u308D\u306F\u30CB \u30FC x"), (Texts{"ab", ", ", "cd ", "12 ", "\u3044\u308D\u306F\u30CB \u30FC ", "x"}));
+  EXPECT_EQ(words(scripts, "ab\tc"), (Texts{"ab", "\t", "c"}));
+  EXPECT_EQ(words(scripts, "\u00E9\u00E0\u044E x"), (Texts{"\u00E9\u00E0", "\u044E ", "x"}));
+  EXPECT_EQ(words(scripts, "a\u0301b\u0378c"), (Texts{"a", "\u0301", "b\u0378c"}));
+  EXPECT_EQ(words(scripts, " "), Texts());
+  EXPECT_EQ(words(scripts, ""), Texts());
+}
+
 TEST(PreTokenizers, OneAfterAnother) {
   EXPECT_EQ(words(R"({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "prepend_scheme": "first"}]})", "a b"),
             (Texts{"\u2581a", "b"})) << "only the first word is at the start";

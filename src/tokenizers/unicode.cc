@@ -179,6 +179,11 @@ bool is_punctuation(char32_t c) {
   return in_table(tables::kPunctuation, tables::kPunctuationCount, c);
 }
 
+int script(char32_t c) {
+  const auto* row = find_range(std::span(tables::kScripts, tables::kScriptsCount), c);
+  return row == nullptr ? 0 : row->script;
+}
+
 bool is_chinese(char32_t c) {
   // 2B81F and 2B920, where Unicode has 2B81D and 2B820, are BERT's tokenizer's own.
   static constexpr tables::Range kBlocks[] = {{0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xF900, 0xFAFF}, {0x20000, 0x2A6DF},

@@ -22,6 +22,7 @@ bool is_mark_nonspacing(char32_t c);   // category Mn
 bool is_punctuation(char32_t c);       // categories P*, and the ASCII symbols that count as such ($ + < = > ^ ` | ~)
 bool is_number(char32_t c);            // categories N*
 bool is_word(char32_t c);              // a regular expression's \w
+int script(char32_t c);                // equal numbers, equal scripts, Kana counting as Han; 0 for a blank and what has none
 bool is_chinese(char32_t c);           // the blocks of CJK ideographs that BERT's tokenizer names
 
 void append_lower(char32_t c, std::u32string& out);  // the character's own lower case, whatever stands beside it

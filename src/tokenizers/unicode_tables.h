@@ -16,6 +16,11 @@ struct ClassRange {
   std::uint8_t combining_class;
 };
 
+struct ScriptRange {
+  char32_t first, last;
+  std::uint8_t script;
+};
+
 struct Decomposition {
   char32_t character;
   std::uint16_t begin;  // in the table of what they decompose to
@@ -44,8 +49,9 @@ extern const char32_t kDecomposed[], kCompatibilityDecomposed[];
 extern const Composition kCompositions[];
 extern const CategoryRange kLaterCategories[];  // what PCRE2 does not know yet
 extern const LowerRun kLower[];
+extern const ScriptRange kScripts[];
 extern const std::size_t kOtherCount, kMarkCount, kMarkNonspacingCount, kPunctuationCount, kNumberCount, kWordCount,
     kCombiningClassCount, kDecompositionsCount, kCompatibilityDecompositionsCount, kCompositionsCount,
-    kLaterCategoriesCount, kLowerCount;
+    kLaterCategoriesCount, kLowerCount, kScriptsCount;
 
 }  // namespace narrow::tokenizers::tables

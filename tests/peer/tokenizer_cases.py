@@ -46,7 +46,7 @@ def pre_tokenizer_parts():
     yield from (pre_tokenizers.Punctuation(behavior) for behavior in BEHAVIORS)
     yield from (pre_tokenizers.Digits(individual_digits=value) for value in (False, True))
     yield from (pre_tokenizers.Whitespace(), pre_tokenizers.WhitespaceSplit(), pre_tokenizers.BertPreTokenizer(),
-                pre_tokenizers.CharDelimiterSplit("e"), pre_tokenizers.FixedLength(length=3))
+                pre_tokenizers.CharDelimiterSplit("e"), pre_tokenizers.FixedLength(length=3), pre_tokenizers.UnicodeScripts())
     yield pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="first")])
     yield pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(p), "isolated") for p in DEEPSEEK])
 
