@@ -142,6 +142,15 @@ def autoawq(options, tokens):
                 rotary = self.model.model.rotary_emb(inputs, positions)
             return self.model.model.layers, {"attention_mask": mask, "position_ids": positions, "position_embeddings": rotary}, inputs
 
+        def _compute_best_scale(self, x, w_mean, x_mean, module, *others, **named):
+            # On a CPU its saved weights are the weights themselves, and every candidate would stay in them.
+            own = module.state_dict
+            module.state_dict = lambda: {name: tensor.clone() for name, tensor in own().items()}
+            try:
+                return super()._compute_best_scale(x, w_mean, x_mean, module, *others, **named)
+            finally:
+                del module.state_dict
+
     search.get_best_device = lambda: "cpu"
     from awq.quantize import scale
     scale.get_best_device = search.get_best_device
