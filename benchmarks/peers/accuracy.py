@@ -73,7 +73,7 @@ def split(model, folder):
 
 
 def outputs_of(path, samples):
-    session = harness.OnnxRuntime(path, threads=2)
+    session = harness.OnnxRuntime(path)
     return [session.run(**feed) for feed in samples.feeds]
 
 
@@ -207,7 +207,7 @@ def worker(zoo, name, tool, out):
 
 
 def by_narrow(model, data, out):
-    process = harness.narrow_process("quantize", model.model, "-o", out, "--method", "auto", "--max-drop", f"{MAX_DROP}%", "--data", data, "--json", "--quiet", *model.options)
+    process = harness.narrow_process("quantize", model.model, "-o", out, "--method", "auto", "--max-drop", f"{MAX_DROP}%", "--data", data, "--threads", 1, "--json", "--quiet", *model.options)
     if process.returncode not in (0, 5):
         raise RuntimeError(process.stderr[-500:])
     found = json.loads(process.stdout)
@@ -243,7 +243,7 @@ def measure_model(zoo, name, tools, kept):
                 result["bytes"] = out.stat().st_size
             except Exception as error:
                 lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-                result = {"failed": lines[-1][:200]}
+                result = {"failed": lines[-1].replace(f"{folder}/", "")[:200]}
             figures[tool] = result
             print(name, tool, result, flush=True)
     return figures
@@ -255,7 +255,7 @@ def best_onnxruntime(figures):
 
 
 def text_of(models):
-    shown = lambda value: "fails" if value is None else f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"
+    shown = lambda value: "–" if value is None else f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"
     lost = lambda figures, tool: figures.get(tool, {}).get("loss")
     rows = []
     for name, figures in models.items():
@@ -270,15 +270,15 @@ def text_of(models):
         both = [(lost(f, "narrow"), value(f)) for f in models.values() if lost(f, "narrow") is not None and value(f) is not None]
         if both:
             ours, theirs = np.array(both).T
-            means.append([tool, len(both), f"{ours.mean():.3f}", f"{theirs.mean():.3f}"])
+            means.append([tool, len(both), f"{ours.mean():.3f}", f"{theirs.mean():.3f}", f"{np.maximum(ours, 0).mean():.3f}", f"{np.maximum(theirs, 0).mean():.3f}"])
     failed = [f"- {name}, {tool}: {result['failed']}" for name, figures in models.items() for tool, result in figures.items()
               if isinstance(result, dict) and "failed" in result]
     return "\n\n".join([
-        "Loss on samples that no tool saw, all files run by ONNX Runtime; lower is better, below 0 the quantized model did better than float. "
+        "Loss on samples that no tool saw, all files run by ONNX Runtime; lower is better, below 0 the quantized model did better than float; –: not measured, or failed (below). "
         "`auto` met its target (on its own held-out part of what it was given): last column.",
         table(["model", "loss in", "test samples", "narrow auto 0.5 %", "ONNX Runtime, best of four", "NNCF quantize", "NNCF accuracy control", "target met"], rows),
         "Means over the models that both tools quantize:",
-        table(["beside", "models", "narrow", "the other"], means),
+        table(["beside", "models", "narrow", "the other", "narrow, gains as 0", "the other, gains as 0"], means),
         "Not quantized, or not opened by ONNX Runtime:\n\n" + "\n".join(failed)])
 
 
@@ -292,11 +292,18 @@ def main():
     options = parser.parse_args()
     if options.worker:
         return worker(options.zoo, *options.worker[:2], pathlib.Path(options.worker[2]))
+    # Nothing is measured with `--keep --models none`: the table is written again.
+    options.models = [name for name in options.models if name != "none"]
     kept = json.loads((RESULTS / "accuracy.json").read_text())["models"] if options.keep and (RESULTS / "accuracy.json").exists() else {}
     for name in options.models:
         kept[name] = measure_model(options.zoo, name, options.tools, kept.get(name, {}))
-        models = {known: kept[known] for known in GIVEN if known in kept}
-        write_results("accuracy", "Accuracy of INT8 beside ONNX Runtime and NNCF", "benchmarks/peers/accuracy.py ZOO", {"models": models}, text_of(models))
+        write(kept)
+    write(kept)
+
+
+def write(kept):
+    models = {known: kept[known] for known in GIVEN if known in kept}
+    write_results("accuracy", "Accuracy of INT8 beside ONNX Runtime and NNCF", "benchmarks/peers/accuracy.py ZOO", {"models": models}, text_of(models))
 
 
 if __name__ == "__main__":

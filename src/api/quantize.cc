@@ -7,6 +7,7 @@
 #include "api/quantization.h"
 #include "api/threads.h"
 #include "planning/decision.h"
+#include "quantizers/static_int8/static_int8.h"
 
 namespace narrow {
 
@@ -26,7 +27,8 @@ Result<Quantization> quantize(const Model& model, const Data* data, const Quanti
     }
   }
   NARROW_TRY(const quantizers::Quantizer* quantizer, quantizers::find_quantizer(recipe.method));
-  if (quantizer->needs_data && data == nullptr) {
+  const bool by_statistics = data == nullptr && recipe.method == "static" && quantizers::has_statistics(model.impl().model);
+  if (quantizer->needs_data && data == nullptr && !by_statistics) {
     return invalid_argument(fmt::format("method '{}' needs calibration data", recipe.method))
         .hint("Give some typical inputs with --data; `narrow list methods` shows what each method needs.");
   }
@@ -35,7 +37,7 @@ Result<Quantization> quantize(const Model& model, const Data* data, const Quanti
   std::optional<Data> calibration;
   if (data != nullptr) calibration = recipe.samples != 0 ? data->take(recipe.samples) : *data;
   std::vector<std::string> data_warnings;
-  if (quantizer->needs_data) {
+  if (quantizer->needs_data && calibration) {
     NARROW_TRY(data_warnings, check_calibration_data(*calibration));
   }
 

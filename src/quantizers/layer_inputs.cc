@@ -228,9 +228,10 @@ Result<std::map<int, LayerStatistics>> layer_statistics(const Graph& graph, cons
   return statistics;
 }
 
-Result<std::map<std::string, std::vector<float>>> channel_extents(const Graph& graph, const std::map<std::string, int>& axes, const datasets::Dataset& data,
-                                                                  const InputOptions& options) {
-  std::map<std::string, std::vector<float>> extents;
+Result<std::map<std::string, ChannelsSeen>> channels_seen(const Graph& graph, const std::map<std::string, int>& axes, const datasets::Dataset& data,
+                                                          const InputOptions& options) {
+  std::map<std::string, ChannelsSeen> all;
+  std::map<std::string, double> counts;
   std::map<ValueId, std::pair<std::string, int>> wanted;
   std::vector<ValueId> values;
   for (const auto& [name, axis] : axes) {
@@ -245,22 +246,29 @@ Result<std::map<std::string, std::vector<float>>> channel_extents(const Graph& g
     if (found == wanted.end() || tensor.dtype() != DType::kF32) return {};
     const int axis = found->second.second < 0 ? tensor.rank() + found->second.second : found->second.second;
     if (axis < 0 || axis >= tensor.rank()) return {};
-    std::vector<float>& of = extents[found->second.first];
+    ChannelsSeen& of = all[found->second.first];
     const auto channels = static_cast<std::size_t>(tensor.shape()[axis]);
-    if (!of.empty() && of.size() != channels) changing.push_back(found->second.first);
-    of.resize(channels, 0.0f);
+    if (!of.extent.empty() && of.extent.size() != channels) changing.push_back(found->second.first);
+    of.extent.resize(channels);
+    of.power.resize(channels);
     std::int64_t inner = 1;
     for (int i = axis + 1; i < tensor.rank(); ++i) inner *= tensor.shape()[i];
     const std::span<const float> x = tensor.data<float>();
     for (std::size_t i = 0; i < x.size(); ++i) {
-      float& most = of[i / static_cast<std::size_t>(inner) % channels];
-      if (std::isfinite(x[i])) most = std::max(most, std::abs(x[i]));
+      if (!std::isfinite(x[i])) continue;
+      const std::size_t channel = i / static_cast<std::size_t>(inner) % channels;
+      of.extent[channel] = std::max(of.extent[channel], std::abs(x[i]));
+      of.power[channel] += static_cast<double>(x[i]) * x[i];
     }
+    counts[found->second.first] += static_cast<double>(x.size()) / static_cast<double>(std::max<std::size_t>(channels, 1));
     return {};
   };
   NARROW_RETURN_IF_ERROR(run_over(graph, std::move(values), data, options, "collecting ranges of channels", see));
-  for (const std::string& name : changing) extents.erase(name);
-  return extents;
+  for (const std::string& name : changing) all.erase(name);
+  for (auto& [name, of] : all) {
+    for (double& power : of.power) power /= std::max(counts[name], 1.0);
+  }
+  return all;
 }
 
 }  // namespace narrow::quantizers

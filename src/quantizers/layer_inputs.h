@@ -53,9 +53,14 @@ struct LayerStatistics {
 Result<std::map<int, LayerStatistics>> layer_statistics(const graph::Graph& graph, const std::vector<LayerMatrix>& layers, const datasets::Dataset& data,
                                                         const InputOptions& options);
 
-// Largest |x| of each channel of the values named, with the axis of the channels (negative: from the end). Values whose number of
+struct ChannelsSeen {
+  std::vector<float> extent;        // largest |x|
+  std::vector<double> power;        // mean of x²
+};
+
+// What each channel of the values named held, with the axis of the channels (negative: from the end). Values whose number of
 // channels changes between samples are left out.
-Result<std::map<std::string, std::vector<float>>> channel_extents(const graph::Graph& graph, const std::map<std::string, int>& axes,
+Result<std::map<std::string, ChannelsSeen>> channels_seen(const graph::Graph& graph, const std::map<std::string, int>& axes,
                                                                   const datasets::Dataset& data, const InputOptions& options);
 
 }  // namespace narrow::quantizers

@@ -53,6 +53,85 @@ int equalize_layers(Graph& graph) {
   return static_cast<int>(pairs.size());
 }
 
+std::vector<std::string> equalized_values(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const Pair& pair : equalization::find_pairs(graph)) names.push_back(graph.value(pair.read).name);
+  return names;
+}
+
+namespace {
+
+// Noise at the second layer's outputs, up to a factor, were the channels divided by `factors`: a step's twelfth squared for each
+// rounded number, by what it is multiplied with.
+double noise_between(const Graph& graph, const Pair& pair, const ChannelsSeen& seen, const std::vector<float>& factors, bool per_channel) {
+  const Layout first = *equalization::layout_of(graph, graph.nodes[pair.first]), second = *equalization::layout_of(graph, graph.nodes[pair.second]);
+  const Tensor &before = *graph.constant(graph.nodes[pair.first].inputs[1]), &behind = *graph.constant(graph.nodes[pair.second].inputs[1]);
+  const std::span<const float> made = before.data<float>(), read = behind.data<float>();
+  const std::size_t channels = factors.size();
+  double widest = 0;
+  for (std::size_t c = 0; c < channels; ++c) widest = std::max(widest, static_cast<double>(seen.extent[c] / factors[c]));
+  std::vector<double> noise(channels, widest * widest / (255.0 * 255.0));  // of each channel between
+  if (!per_channel) {
+    std::vector<double> squares(channels);
+    double largest = 0, inputs = 0;
+    first.for_each([&](std::size_t at, std::int64_t o, std::int64_t) {
+      squares[o] += static_cast<double>(made[at]) * made[at];
+      largest = std::max(largest, static_cast<double>(std::abs(made[at] / factors[o])));
+    });
+    for (std::size_t c = 0; c < channels; ++c) inputs += squares[c] > 0 ? seen.power[c] / squares[c] : 0;
+    const double fan_in = static_cast<double>(before.size()) / static_cast<double>(channels);
+    for (double& n : noise) n += largest * largest / (127.0 * 127.0) * fan_in * inputs / static_cast<double>(channels);
+  }
+  std::vector<double> step(static_cast<std::size_t>(second.outputs)), reach(step.size());
+  double sum = 0;
+  second.for_each([&](std::size_t at, std::int64_t o, std::int64_t i) {
+    const double w = static_cast<double>(read[at]) * factors[i];
+    sum += w * w * noise[i];
+    step[o] = std::max(step[o], std::abs(w));
+    reach[o] += seen.power[i] / (static_cast<double>(factors[i]) * factors[i]);
+  });
+  const double largest = *std::max_element(step.begin(), step.end());
+  for (std::size_t o = 0; o < step.size(); ++o) {
+    const double s = per_channel ? step[o] : largest;
+    sum += s * s / (127.0 * 127.0) * reach[o];
+  }
+  return sum;
+}
+
+constexpr double kWorthScaling = 0.98;  // of the noise, at most
+
+}  // namespace
+
+int equalize_layers(Graph& graph, const std::map<std::string, ChannelsSeen>& all_seen, bool per_channel) {
+  int scaled = 0;
+  for (const Pair& pair : equalization::find_pairs(graph)) {
+    const auto found = all_seen.find(graph.value(pair.read).name);
+    if (found == all_seen.end() || found->second.extent.size() != static_cast<std::size_t>(pair.channels)) continue;
+    const ChannelsSeen& seen = found->second;
+    const Layout first = *equalization::layout_of(graph, graph.nodes[pair.first]), second = *equalization::layout_of(graph, graph.nodes[pair.second]);
+    const std::vector<float> out = equalization::output_extents(first, *graph.constant(graph.nodes[pair.first].inputs[1]));
+    const std::vector<float> in = equalization::input_extents(second, *graph.constant(graph.nodes[pair.second].inputs[1]));
+    std::vector<float> best(out.size(), 1.0f);
+    double least = kWorthScaling * noise_between(graph, pair, seen, best, per_channel);
+    bool any = false;
+    for (const bool by_weights : {true, false}) {
+      for (const float strength : {0.5f, 1.0f}) {
+        std::vector<float> factors(out.size(), 1.0f);
+        for (std::size_t c = 0; c < factors.size(); ++c) {
+          const float factor = std::pow(by_weights ? std::sqrt(out[c] / in[c]) : seen.extent[c] * in[c] > 0 ? seen.extent[c] : 1.0f, strength);
+          if (std::isfinite(factor) && factor < kLargestFactor && factor > 1 / kLargestFactor) factors[c] = factor;
+        }
+        const double noise = noise_between(graph, pair, seen, factors, per_channel);
+        if (noise < least) least = noise, best = std::move(factors), any = true;
+      }
+    }
+    if (!any) continue;
+    equalization::scale_between(graph, pair, best);
+    ++scaled;
+  }
+  return scaled;
+}
+
 int absorb_high_biases(Graph& graph, const std::map<std::string, ChannelMoments>& moments) {
   int absorbed = 0;
   for (const Pair& pair : equalization::find_pairs(graph)) {

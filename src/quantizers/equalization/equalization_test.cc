@@ -66,6 +66,25 @@ TEST(Equalization, RecoversAModelOfPlantedImbalance) {
   }
 }
 
+TEST(Equalization, ScalesOnlyWhereNoiseFalls) {
+  Model even = prepared(unbalanced("Relu", 1, [](int) { return 1.0f; })), uneven = prepared(unbalanced("Relu"));
+  const std::vector<std::string> names = equalized_values(even.graph);
+  ASSERT_EQ(names.size(), 1u);
+  ChannelsSeen same{std::vector<float>(8, 1.0f), std::vector<double>(8, 0.1)}, apart = same;
+  for (int c = 0; c < 8; ++c) {
+    apart.extent[c] = std::pow(4.0f, static_cast<float>(c) - 4);
+    apart.power[c] = 0.1 * apart.extent[c] * apart.extent[c];
+  }
+  const Model before = prepared(unbalanced("Relu", 1, [](int) { return 1.0f; }));
+  EXPECT_EQ(equalize_layers(even.graph, {{names[0], same}}, true), 0);
+  EXPECT_EQ(equalize_layers(even.graph, {}, true), 0);  // nothing is known
+  EXPECT_EQ(equalize_layers(uneven.graph, {{names[0], apart}}, true), 1);
+  EXPECT_EQ(equalize_layers(uneven.graph, {{names[0], same}}, true), 0);  // it is even now
+  const RandomData data(before.graph, 2);
+  const Model plain = prepared(unbalanced("Relu"));
+  EXPECT_LT(relative_error((*run_model(plain.graph, *data.read(0)))[0], (*run_model(uneven.graph, *data.read(0)))[0]), 1e-5);
+}
+
 TEST(Equalization, KeepsWhatTheFloatModelComputes) {
   for (const char* activation : {"Relu", "MaxPool", "LeakyRelu", ""}) {
     const Model model = prepared(unbalanced(activation));

@@ -29,12 +29,6 @@ std::pair<double, double> clipped(double mean, double deviation, double low, dou
   return {first, std::sqrt(std::max(second - first * first, 0.0))};
 }
 
-ChannelMoments clip(const ChannelMoments& in, double low, double high) {
-  ChannelMoments out = in;
-  for (std::size_t c = 0; c < in.mean.size(); ++c) std::tie(out.mean[c], out.deviation[c]) = clipped(in.mean[c], in.deviation[c], low, high);
-  return out;
-}
-
 double bound(const Graph& graph, const Node& node, std::size_t input, double otherwise) {
   if (node.input(input) == kNoValue) return otherwise;
   const Tensor* constant = graph.constant(node.input(input));
@@ -42,6 +36,12 @@ double bound(const Graph& graph, const Node& node, std::size_t input, double oth
 }
 
 }  // namespace
+
+ChannelMoments clipped_moments(const ChannelMoments& in, double low, double high) {
+  ChannelMoments out = in;
+  for (std::size_t c = 0; c < in.mean.size(); ++c) std::tie(out.mean[c], out.deviation[c]) = clipped(in.mean[c], in.deviation[c], low, high);
+  return out;
+}
 
 std::map<std::string, ChannelMoments> batch_norm_moments(const Graph& graph) {
   std::map<std::string, ChannelMoments> known;
@@ -62,10 +62,10 @@ std::map<std::string, ChannelMoments> batch_norm_moments(const Graph& graph) {
       for (float b : shift->to_float()) moments.mean.push_back(b);
       known[name] = std::move(moments);
     } else if (in != nullptr && node.is("Relu")) {
-      known[name] = clip(*in, 0, INFINITY);
+      known[name] = clipped_moments(*in, 0, INFINITY);
     } else if (in != nullptr && node.is("Clip")) {
       const double low = bound(graph, node, 1, -INFINITY), high = bound(graph, node, 2, INFINITY);
-      if (!std::isnan(low) && !std::isnan(high)) known[name] = clip(*in, low, high);
+      if (!std::isnan(low) && !std::isnan(high)) known[name] = clipped_moments(*in, low, high);
     } else if (node.is("Add") && in != nullptr && find(node.input(1)) != nullptr) {
       ChannelMoments sum = *in;
       const ChannelMoments& other = *find(node.input(1));

@@ -156,5 +156,20 @@ TEST(MixedPrecision, StoresTheWeightsOfFloatLayersAsAsked) {
   }
 }
 
+TEST(Frontier, KeepsOutWhatWasFloatBefore) {
+  const auto layer = [](const char* name, Decision decision) {
+    LayerDecision one;
+    one.node = name;
+    one.decision = decision;
+    return one;
+  };
+  const std::vector<LayerDecision> before = {layer("a", Decision::kFloat), layer("b", Decision::kQuantized), layer("c", Decision::kFloat)};
+  const std::vector<LayerDecision> now = {layer("a", Decision::kQuantized), layer("b", Decision::kQuantized), layer("c", Decision::kFolded)};
+  const std::vector<Rule> rules = rules_against_return(before, now);
+  ASSERT_EQ(rules.size(), 1u);
+  EXPECT_EQ(rules[0].name_pattern, "a");
+  EXPECT_EQ(rules[0].quantize, false);
+}
+
 }  // namespace
 }  // namespace narrow::quantizers

@@ -132,10 +132,10 @@ Result<int> smooth_activations(Graph& graph, double alpha, const datasets::Datas
   std::map<std::string, int> axes;
   for (const Group& group : groups) axes.emplace(graph.value(group.value).name, -1);
   for (const equalization::Pair& pair : pairs) axes.emplace(graph.value(pair.read).name, 1);
-  NARROW_TRY(const auto extents, channel_extents(graph, axes, data, options));
+  NARROW_TRY(const auto extents, channels_seen(graph, axes, data, options));
   const auto seen = [&](ValueId id, std::size_t columns) -> const std::vector<float>* {
     const auto found = extents.find(graph.value(id).name);
-    return found == extents.end() || found->second.size() != columns || !has_outliers(found->second) ? nullptr : &found->second;
+    return found == extents.end() || found->second.extent.size() != columns || !has_outliers(found->second.extent) ? nullptr : &found->second.extent;
   };
   int smoothed = 0;
   for (const equalization::Pair& pair : pairs) {

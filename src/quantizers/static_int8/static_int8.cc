@@ -15,6 +15,7 @@
 #include "quantizers/preparation.h"
 #include "quantizers/smoothing/smoothing.h"
 #include "quantizers/static_int8/bias_correction.h"
+#include "quantizers/static_int8/data_free.h"
 #include "quantizers/static_int8/parameters.h"
 #include "quantizers/static_int8/plan.h"
 #include "quantizers/static_int8/saturation.h"
@@ -104,7 +105,7 @@ Result<Observed> observe(const Graph& graph, const Plan& plan, const calibration
       return invalid_argument(fmt::format("calibration saw no finite value of '{}'", base::escape_controls(name)))
           .hint("the model computes NaN on this data: check --preprocess, or exclude the node that makes it");
     }
-    NARROW_TRY(const calibration::Observer* observer, calibration::find_observer(value.observer));
+    NARROW_TRY(const calibration::Observer* observer, calibration::find_observer(seen->histogram.counts.empty() && table.samples == 0 ? "min_max" : value.observer));
     const calibration::ObserverOptions options{recipe.percentile, static_int8::activation_grid(value.storage_type, value.symmetric)};
     observed.ranges[static_cast<ValueId>(v)] = observer->choose(*seen, options);
   }
@@ -169,6 +170,8 @@ bool holds_all(const calibration::CalibrationTable& table, const calibration::Ca
 
 }  // namespace
 
+bool has_statistics(const graph::Model& model) { return !batch_norm_moments(model.graph).empty(); }
+
 Result<Prepared> prepare_static(const Request& request) {
   NARROW_TRY(Prepared prepared, prepare_model(*request.model));
   graph::Graph& graph = prepared.model.graph;
@@ -177,7 +180,17 @@ Result<Prepared> prepare_static(const Request& request) {
   const Recipe& recipe = request.recipe;
   if (recipe.equalization) {
     absorb_high_biases(graph, batch_norm_moments(request.model->graph));
-    equalize_layers(graph);
+    if (request.data == nullptr) {
+      equalize_layers(graph);
+    } else {
+      std::map<std::string, int> axes;
+      for (const std::string& name : equalized_values(graph)) axes.emplace(name, 1);
+      InputOptions inputs;
+      inputs.threads = request.threads;
+      inputs.progress = request.progress;
+      NARROW_TRY(const auto seen, channels_seen(graph, axes, *request.data, inputs));
+      equalize_layers(graph, seen, recipe.per_channel);
+    }
   }
   if (recipe.split_channels > 0 && split_channels(graph, recipe.split_channels) > 0) {
     NARROW_TRY(const operators::Inference types, operators::infer_types(graph));
@@ -198,8 +211,9 @@ Result<Outcome> quantize_static(const Request& request) {
   const Recipe& recipe = request.recipe;
   NARROW_TRY(const targets::Target* target, targets::find_target(recipe.target));
   NARROW_RETURN_IF_ERROR(check_recipe(recipe, *target));
-  if (request.data == nullptr) {
-    return invalid_argument("static INT8 needs calibration data").hint("give --data, or use --method dynamic");
+  if (request.data == nullptr && !has_statistics(*request.model)) {
+    return invalid_argument("static INT8 needs calibration data: the model has no BatchNormalization to take ranges from")
+        .hint("give --data, or use --method dynamic");
   }
   NARROW_TRY(Prepared prepared, prepare_static(request));
   Graph& graph = prepared.model.graph;
@@ -218,7 +232,11 @@ Result<Outcome> quantize_static(const Request& request) {
   for (const Rule& rule : recipe.rules) options.always_histogram = options.always_histogram || rule.observer.has_value();
   if (request.progress) options.progress = [&](std::size_t done, std::size_t total) { request.progress("calibrating", done, total); };
   NARROW_TRY(const calibration::Observer* chosen, calibration::find_observer(recipe.observer));
-  if (request.calibration != nullptr && holds_all(*request.calibration, options, chosen->needs_histogram || options.always_histogram)) {
+  if (request.data == nullptr) {
+    NARROW_TRY(outcome.calibration, static_int8::statistics_without_data(graph, options.values, batch_norm_moments(request.model->graph)));
+    outcome.warnings.push_back("no data: ranges and means are those that BatchNormalization learned, and inputs are taken as normalised; give --data for better ones");
+    if (recipe.observer != "min_max") outcome.warnings.push_back(fmt::format("observer {} needs data; min_max was taken", recipe.observer));
+  } else if (request.calibration != nullptr && holds_all(*request.calibration, options, chosen->needs_histogram || options.always_histogram)) {
     outcome.calibration = *request.calibration;
   } else {
     // Kept for other observers on the same table.
@@ -230,7 +248,7 @@ Result<Outcome> quantize_static(const Request& request) {
   NARROW_TRY(const Plan plan, static_int8::make_plan(graph, *target, recipe, &observed));
   NARROW_RETURN_IF_ERROR(something_to_do(graph, plan));
   std::map<ValueId, static_int8::RoundedWeight> rounded;
-  if (recipe.rounding != "nearest" && !recipe.reduce_range) {
+  if (recipe.rounding != "nearest" && !recipe.reduce_range && request.data != nullptr) {
     InputOptions inputs;
     inputs.threads = request.threads;
     inputs.progress = request.progress;

@@ -10,6 +10,10 @@ namespace narrow::quantizers {
 // meaning. Errors: prepare_model()'s, and those of running the model where a technique needs data.
 Result<Prepared> prepare_static(const Request& request);
 
+// Whether ranges can be had without data: from what BatchNormalization learned (data_free.h).
+bool has_statistics(const graph::Model& model);
+
+// Without data: ranges, means and bias correction by has_statistics().
 Result<Outcome> quantize_static(const Request& request);
 
 }  // namespace narrow::quantizers
