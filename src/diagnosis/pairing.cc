@@ -80,7 +80,7 @@ class Pairer {
     }
     for (std::size_t i = 0; i < quantized_.nodes.size(); ++i) {
       const Node& node = quantized_.nodes[i];
-      if (holds_weights(node)) NARROW_RETURN_IF_ERROR(layer(static_cast<int>(i)));
+      if (holds_weights(node) || node.is("BatchNormalization")) NARROW_RETURN_IF_ERROR(layer(static_cast<int>(i)));
     }
     return std::move(pairing_);
   }
@@ -142,7 +142,7 @@ class Pairer {
       const Node* made_by = producer(quantized_, uses_, id);
       if (made_by == nullptr || !made_by->is("DequantizeLinear")) {
         const Tensor* kept = quantized_.constant(id);
-        if (input == 1 && kept != nullptr && is_float(kept->dtype())) pairing_.floats.push_back({original.name, original.op_type, kept->bytes(), index, original.input(0)});
+        if (input == 1 && holds_weights(node) && kept != nullptr && is_float(kept->dtype())) pairing_.floats.push_back({original.name, original.op_type, kept->bytes(), index, original.input(0)});
         continue;
       }
       Result<Tensor> restored = dequantize(quantized_, *made_by);
@@ -163,7 +163,8 @@ class Pairer {
       site.depthwise = original.is("Conv") && original.get_int("group", 1) > 1 && original.get_int("group", 1) == weight->shape()[0];
       site.storage_type = quantized_.constant(made_by->input(0))->dtype();
       site.zero_point_largest = largest(quantized_.constant(made_by->input(2)));
-      (input == 1 ? pairing_.weights : pairing_.biases).push_back(std::move(site));
+      if (node.is("BatchNormalization")) pairing_.factors.push_back(std::move(site));
+      else (input == 1 ? pairing_.weights : pairing_.biases).push_back(std::move(site));
     }
     return {};
   }

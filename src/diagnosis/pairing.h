@@ -58,6 +58,7 @@ struct FloatLayer {
 struct Pairing {
   std::vector<ActivationSite> activations;        // in graph order
   std::vector<ConstantSite> weights, biases;
+  std::vector<ConstantSite> factors;              // of BatchNormalization: scale and shift
   std::vector<FloatLayer> floats;
 };
 

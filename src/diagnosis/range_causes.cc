@@ -69,6 +69,19 @@ Outliers outliers_of(double scale, const SiteStatistics& live) {
   return found;
 }
 
+// The BatchNormalization that makes the value, through activations; -1: none.
+int normalization_behind(const Evidence& evidence, graph::ValueId value) {
+  while (value != graph::kNoValue) {
+    const int maker = evidence.reference_uses.producer[static_cast<std::size_t>(value)];
+    if (maker < 0) return -1;
+    const graph::Node& node = evidence.reference.nodes[static_cast<std::size_t>(maker)];
+    if (node.is("BatchNormalization")) return maker;
+    if (!node.is("Relu") && !node.is("Clip") && !node.is("LeakyRelu")) return -1;
+    value = node.input(0);
+  }
+  return -1;
+}
+
 }  // namespace
 
 Status find_ranges(const Evidence& evidence, Findings& findings) {
@@ -134,6 +147,11 @@ Status find_outlier_channels(const Evidence& evidence, Findings& findings) {
       const graph::Node& node = evidence.reference.nodes[static_cast<std::size_t>(weight.reference_node)];
       if (node.input(0) == site.reference) weights.emplace_back(&weight, weight.original);
     }
+    // A BatchNormalization of its own makes the channel large: rounded with one scale, its factors drown like the channels do.
+    const int maker = normalization_behind(evidence, site.reference);
+    for (const ConstantSite& factor : evidence.pairing.factors) {
+      if (factor.reference_node == maker) weights.emplace_back(&factor, factor.original);
+    }
   }
   NARROW_TRY(const double mended, evidence.measure(without_quantization(with_constants(evidence.quantized, weights), sites)));
   const ActivationSite& site = *sites.front();
@@ -150,7 +168,7 @@ Status find_outlier_channels(const Evidence& evidence, Findings& findings) {
   finding.remedy = "equalize the channels, or keep the layers that read them in float";
   std::vector<std::string> readers;
   for (const auto& [weight, values] : weights) {
-    if (std::find(readers.begin(), readers.end(), weight->layer) == readers.end()) readers.push_back(weight->layer);
+    if (weight->op_type != "BatchNormalization" && std::find(readers.begin(), readers.end(), weight->layer) == readers.end()) readers.push_back(weight->layer);
   }
   for (const std::string& reader : readers) finding.flag += fmt::format("{}--exclude '{}'", finding.flag.empty() ? "" : " ", reader);
   finding.excluded = std::move(readers);
