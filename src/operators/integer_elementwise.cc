@@ -6,11 +6,13 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "kernels/affine/affine.h"
 #include "kernels/codes/codes.h"
 #include "operators/broadcast.h"
+#include "operators/dispatch.h"
 #include "operators/families.h"
 #include "operators/quantized_io.h"
 
@@ -271,23 +273,31 @@ Status run_concat(const Node& node, RunContext& context) {
   for (int d = 0; d < axis; ++d) outer *= shape[static_cast<std::size_t>(d)];
   for (int d = static_cast<int>(axis) + 1; d < rank; ++d) inner *= shape[static_cast<std::size_t>(d)];
   const std::int64_t y_row = shape[static_cast<std::size_t>(axis)] * inner;
+  struct Part {
+    const std::uint8_t* source;
+    std::int64_t row, place;
+    std::optional<CodeTable> table;  // where its parameters are not the output's
+  };
+  std::vector<Part> parts;
   std::int64_t place = 0;
   for (std::size_t i = 2; i < context.input_count(); i += 3) {
     const Tensor& x = context.input(i);
     NARROW_TRY(const TensorQuant qx, read_quant(node, "a part", context.input(i + 1), context.input(i + 2)));
     const std::int64_t row = x.shape()[static_cast<std::size_t>(axis)] * inner;
-    const auto* source = static_cast<const std::uint8_t*>(x.raw());
-    auto* target = static_cast<std::uint8_t*>(y->mutable_raw()) + place;
-    if (qx.scale == qy.scale && qx.zero_point == qy.zero_point && x.dtype() == dtype) {
-      for (std::int64_t o = 0; o < outer; ++o) std::memcpy(target + o * y_row, source + o * row, static_cast<std::size_t>(row));
-    } else {
-      const CodeTable table = requantizing_table(x.dtype(), qx, dtype, qy);
-      for (std::int64_t o = 0; o < outer; ++o) {
-        kernels::code_kernels().look_up(source + o * row, static_cast<std::size_t>(row), table.data(), target + o * y_row);
-      }
-    }
+    Part& part = parts.emplace_back(Part{static_cast<const std::uint8_t*>(x.raw()), row, place, std::nullopt});
+    if (qx.scale != qy.scale || qx.zero_point != qy.zero_point || x.dtype() != dtype) part.table = requantizing_table(x.dtype(), qx, dtype, qy);
     place += row;
   }
+  auto* target = static_cast<std::uint8_t*>(y->mutable_raw());
+  parallel_ranges(context.pool(), outer, [&](std::int64_t begin, std::int64_t end) {
+    for (const Part& part : parts) {
+      for (std::int64_t o = begin; o < end; ++o) {
+        std::uint8_t* to = target + o * y_row + part.place;
+        if (part.table) kernels::code_kernels().look_up(part.source + o * part.row, static_cast<std::size_t>(part.row), part.table->data(), to);
+        else std::memcpy(to, part.source + o * part.row, static_cast<std::size_t>(part.row));
+      }
+    }
+  }, y_row);
   return {};
 }
 

@@ -362,6 +362,10 @@ class IntegerMatmulKernel final : public Kernel {
     // Blocks of rows that keep a panel group's operands in the second-level cache; columns are cut when rows are few.
     const std::int64_t block = std::clamp<std::int64_t>((rows + pool.threads() * 2 - 1) / (pool.threads() * 2), 12, 192);
     const std::int64_t row_tasks = (rows + block - 1) / block;
+    constexpr std::int64_t kWorthThreads = 1 << 19;  // multiplications
+    if (rows * n * k < kWorthThreads) {
+      return right.multiply({left.codes + first * k, k, nullptr, nullptr, left.is_signed, false}, rows, 0, strips, shifts.empty() ? nullptr : shifts.data(), epilogue, y, n);
+    }
     const std::int64_t cuts = row_tasks < pool.threads() ? std::min<std::int64_t>(pool.threads() * 2, strips) : 1;
     pool.parallel_for(static_cast<std::size_t>(row_tasks * cuts), [&](std::size_t task, int) {
       const std::int64_t i = static_cast<std::int64_t>(task) / cuts * block, cut = static_cast<std::int64_t>(task) % cuts;

@@ -77,6 +77,16 @@ void copy_words(const Word* from, Word* to, const std::vector<StridedAxis>& give
     rows = axes.back();
     axes.pop_back();
   }
+  // A transposition of one matrix is shared out by its rows.
+  constexpr std::int64_t kBands = 16;
+  if (axes.empty() && rows.extent >= kBands * kTile && pool.threads() > 1) {
+    const std::int64_t band = (rows.extent / kBands + kTile - 1) / kTile * kTile;
+    parallel_ranges(pool, (rows.extent + band - 1) / band, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t first = begin * band, last = std::min(rows.extent, end * band);
+      copy_square(from + first * rows.from, to + first * rows.to, StridedAxis{last - first, rows.from, rows.to}, inner);
+    }, band * inner.extent);
+    return;
+  }
   std::int64_t outer = 1;
   for (const StridedAxis& axis : axes) outer *= axis.extent;
   parallel_ranges(pool, outer, [&](std::int64_t begin, std::int64_t end) {
