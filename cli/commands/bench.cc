@@ -7,6 +7,7 @@
 #include "../progress.h"
 #include "../table.h"
 #include "narrow/bench.h"
+#include "narrow/kernel_text.h"
 #include "narrow/model.h"
 #include "narrow/json.h"
 #include "narrow/report.h"
@@ -53,12 +54,13 @@ void print_results(const std::vector<BenchResult>& results, std::size_t models, 
   print(table.render());
   if (!explain) return;
   for (const BenchResult& r : results) {
-    Table kernels({"node", "operator", "kernel", ">ms", ">share"});
+    Table kernels({"node", "operator", "kernel", ">ms", ">share", "because"});
     double total = 0;
     for (const KernelTime& k : r.kernels) total += k.ms_per_run;
     for (const KernelTime& k : r.kernels) {
-      kernels.add({k.node, k.op_type, k.implementation, fmt::format("{:.4f}", k.ms_per_run),
-                   fmt::format("{:.1f} %", total > 0 ? 100 * k.ms_per_run / total : 0)});
+      const auto [kernel, reason] = kernel_and_reason(k);
+      kernels.add({k.node, k.op_type, kernel, fmt::format("{:.4f}", k.ms_per_run),
+                   fmt::format("{:.1f} %", total > 0 ? 100 * k.ms_per_run / total : 0), reason});
     }
     print(fmt::format("\n{}\n{}", escape_controls(name_of(r, grid)), kernels.render()));
   }

@@ -9,6 +9,7 @@
 #include "narrow/array.h"
 #include "narrow/data.h"
 #include "narrow/json.h"
+#include "narrow/kernel_text.h"
 #include "narrow/run.h"
 #include "narrow/text.h"
 
@@ -125,7 +126,7 @@ int run_command(const Arguments& arguments) {
   else if (!common.quiet) print_outputs(*outputs);
   if (profile && !common.json) {
     Table table({"node", "operator", "kernel", ">ms"});
-    for (const KernelTime& k : session->profile()) table.add({k.node, k.op_type, k.implementation, fmt::format("{:.3f}", k.ms_per_run)});
+    for (const KernelTime& k : session->profile()) table.add({k.node, k.op_type, kernel_and_reason(k).first, fmt::format("{:.3f}", k.ms_per_run)});
     print("\n" + table.render());
   }
   return kOk;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "narrow/kernel_text.h"
 #include "narrow/version.h"
 
 namespace narrow {
@@ -68,7 +69,8 @@ Json json_of(const BenchResult& r) {
   if (!r.kernels.empty()) {
     Json kernels = Json::array();
     for (const KernelTime& k : r.kernels) {
-      kernels.push_back({{"node", k.node}, {"op_type", k.op_type}, {"implementation", k.implementation}, {"ms", k.ms_per_run}});
+      const auto [kernel, reason] = kernel_and_reason(k);
+      kernels.push_back({{"node", k.node}, {"op_type", k.op_type}, {"implementation", kernel}, {"reason", reason}, {"ms", k.ms_per_run}});
     }
     json["kernels"] = std::move(kernels);
   }

@@ -140,13 +140,19 @@ class ConvolutionKernel final : public Kernel {
   Status run(RunContext& context) override {
     const Tensor& x = context.input(0);
     const Tensor& w = context.input(1);
-    NARROW_TRY(const ConvolutionProblem problem, problem_of(x.shape(), w.shape(), context.has_input(2), context.has_input(3)));
+    if (x.shape() != last_x_ || w.shape() != last_w_) {
+      NARROW_TRY(last_, problem_of(x.shape(), w.shape(), context.has_input(2), context.has_input(3)));
+      last_y_ = {last_.batch, last_.out_channels};
+      for (const kernels::Window& axis : last_.axes) last_y_.push_back(axis.out);
+      if (last_.channels_last) last_y_ = to_channels_last(std::move(last_y_));
+      last_x_ = x.shape();
+      last_w_ = w.shape();
+    }
+    const ConvolutionProblem& problem = last_;
+    const Shape& shape = last_y_;
     if (problem.has_bias && context.input(2).size() != problem.out_channels) {
       return invalid_argument(fmt::format("node '{}' ({}): the bias has {} elements, expected {}", node_.name, node_.op_type, context.input(2).size(), problem.out_channels));
     }
-    Shape shape = {problem.batch, problem.out_channels};
-    for (const kernels::Window& axis : problem.axes) shape.push_back(axis.out);
-    if (problem.channels_last) shape = to_channels_last(std::move(shape));
     if (problem.has_residual && context.input(3).shape() != shape) {
       return invalid_argument(fmt::format("node '{}' ({}): the residual has shape {}, expected {}", node_.name, node_.op_type, to_string(context.input(3).shape()), to_string(shape)));
     }
@@ -223,6 +229,8 @@ class ConvolutionKernel final : public Kernel {
   WindowAttributes attributes_;
   kernels::ConvolutionActivation activation_;
   Tensor weight_;  // defined when constant
+  Shape last_x_, last_w_, last_y_;  // of the last run, and what was made of them
+  ConvolutionProblem last_;
   std::list<std::pair<ConvolutionProblem, std::unique_ptr<kernels::Convolution>>> made_;
 };
 

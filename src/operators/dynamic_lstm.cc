@@ -137,7 +137,7 @@ class DynamicLstmKernel final : public Kernel {
     return std::unique_ptr<Kernel>(std::move(kernel));
   }
 
-  std::string describe() const override { return kernels::gemm_s8_name(); }
+  std::string describe() const override { return std::string(kernels::gemm_s8_name()) + "; 8-bit weights packed at load, states quantized as they come"; }
 
   Status run(RunContext& context) override {
     const Tensor& x = context.input(kX);

@@ -91,7 +91,9 @@ class IntegerConvKernel final : public Kernel {
       kernel->constant_ = true;
       if (const auto shape = context.input_types[0].static_shape()) {
         NARROW_TRY(const ConvS8Shape s, kernel->shape_of(*shape));
-        kernel->description_ = kernel->weights_->describe(s) + (kernel->output_.table.empty() ? "" : " + table");
+        const std::string own = kernel->weights_->describe(s);
+        const std::size_t reason = own.find("; ");
+        kernel->description_ = own.substr(0, reason) + (kernel->output_.table.empty() ? "" : " + table") + own.substr(std::min(reason, own.size()));
       }
     }
     return std::unique_ptr<Kernel>(std::move(kernel));
@@ -107,13 +109,17 @@ class IntegerConvKernel final : public Kernel {
         return i < context.input_count() ? context.input(i) : none;
       }));
     }
-    NARROW_TRY(const ConvS8Shape s, shape_of(x.shape()));
     const bool last = channels_last(node_);
-    Shape shape = {s.batch};
-    if (!last) shape.push_back(s.filters);
-    for (int d = 0; d < spatial_; ++d) shape.push_back(s.axes[3 - spatial_ + d].out);
-    if (last) shape.push_back(s.filters);
-    NARROW_TRY(Tensor * y, context.output(0, y_dtype_, shape));
+    if (x.shape() != last_x_) {
+      NARROW_TRY(last_, shape_of(x.shape()));
+      last_y_ = {last_.batch};
+      if (!last) last_y_.push_back(last_.filters);
+      for (int d = 0; d < spatial_; ++d) last_y_.push_back(last_.axes[3 - spatial_ + d].out);
+      if (last) last_y_.push_back(last_.filters);
+      last_x_ = x.shape();
+    }
+    const ConvS8Shape& s = last_;
+    NARROW_TRY(Tensor * y, context.output(0, y_dtype_, last_y_));
     if (y->size() == 0) return {};
     const auto* codes = static_cast<const std::uint8_t*>(x.raw());
     const bool x_signed = x_dtype_ == DType::kS8;
@@ -151,6 +157,7 @@ class IntegerConvKernel final : public Kernel {
     NARROW_RETURN_IF_ERROR(check_code_type(node_, "the input", x_dtype));
     NARROW_RETURN_IF_ERROR(check_code_type(node_, "the weight", w.dtype()));
     w_shape_ = w.shape();
+    last_x_.clear();
     if (w.rank() < 3 || w.rank() > 5) return unsupported(fmt::format("the weight has rank {}, expected 3 to 5", w.rank()));
     spatial_ = w.rank() - 2;
     const std::int64_t filters = w.shape()[0];
@@ -237,6 +244,8 @@ class IntegerConvKernel final : public Kernel {
   int spatial_ = 0;
   bool constant_ = false;
   Shape w_shape_;
+  Shape last_x_, last_y_;  // of the last run, and what was made of them
+  ConvS8Shape last_;
   DType x_dtype_ = DType::kUndefined, y_dtype_ = DType::kUndefined;
   std::int32_t x_zero_ = 0;
   std::optional<ConvS8Weights> weights_;

@@ -105,7 +105,7 @@ class IntegerMatmulKernel final : public Kernel {
     return std::unique_ptr<Kernel>(std::move(kernel));
   }
 
-  std::string describe() const override { return kernels::gemm_s8_name(); }
+  std::string describe() const override { return std::string(kernels::gemm_s8_name()) + (packed_ ? "; a constant right side: packed at load, zero points folded into offsets" : "; a right side that is packed at each run"); }
 
   Status run(RunContext& context) override {
     static const Tensor none;

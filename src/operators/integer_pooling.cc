@@ -82,7 +82,7 @@ std::int64_t padded_positions(const std::array<Window, 3>& axes, std::int64_t pi
 // The largest code of each channel, all pixels of [first, last).
 void max_pool(const std::array<Window, 3>& axes, const std::uint8_t* x, std::int64_t channels, std::int64_t first, std::int64_t last, bool is_signed,
               std::uint8_t* y) {
-  std::vector<const std::uint8_t*> rows;
+  thread_local std::vector<const std::uint8_t*> rows;
   for (std::int64_t pixel = first; pixel < last; ++pixel) {
     rows.clear();
     for_each_window(axes, pixel, [&](std::int64_t source) { rows.push_back(x + source * channels); });
@@ -94,7 +94,8 @@ void max_pool(const std::array<Window, 3>& axes, const std::uint8_t* x, std::int
 // y starts at pixel `first`. Sums are exact; mean and rounding follow in f32 as for dequantized values.
 void average_pool(const std::array<Window, 3>& axes, const std::uint8_t* x, std::int64_t channels, std::int64_t first, std::int64_t last,
                   bool is_signed, const TensorQuant& qx, bool include_pad, float* y) {
-  std::vector<std::int32_t> sums(static_cast<std::size_t>(channels));
+  thread_local std::vector<std::int32_t> sums;  // kept from call to call, like the other buffers of this file
+  sums.resize(static_cast<std::size_t>(channels));
   for (std::int64_t pixel = first; pixel < last; ++pixel) {
     std::fill(sums.begin(), sums.end(), 0);
     std::int64_t count = 0;
@@ -162,7 +163,8 @@ Status run_pool(const Node& node, RunContext& context) {
     const std::uint8_t* source = codes + image * in * channels;
     std::uint8_t* sink = target + image * out * channels;
     if (max) return max_pool(axes, source, channels, begin, begin + line, is_signed, sink);
-    std::vector<float> means(static_cast<std::size_t>(line * channels));
+    thread_local std::vector<float> means;
+    means.resize(static_cast<std::size_t>(line * channels));
     average_pool(axes, source, channels, begin, begin + line, is_signed, qx, include_pad, means.data());
     const float* from = means.data();
     const auto n = static_cast<std::size_t>(line * channels);
@@ -232,7 +234,8 @@ Status run_border(const Node& node, RunContext& context) {
   context.pool().parallel_for(static_cast<std::size_t>(batch * strips), [&](std::size_t task, int) {
     const std::int64_t n = static_cast<std::int64_t>(task) / strips, begin = static_cast<std::int64_t>(task) % strips * strip;
     const std::int64_t count = std::min(strip, pixels - begin);
-    std::vector<std::uint8_t> staged(static_cast<std::size_t>(count * channels));
+    thread_local std::vector<std::uint8_t> staged;
+    staged.resize(static_cast<std::size_t>(count * channels));
     if (quantize) {
       for (std::int64_t c = 0; c < channels; ++c) {
         const float* from = static_cast<const float*>(x.raw()) + n * image + c * pixels + begin;

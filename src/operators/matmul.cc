@@ -185,6 +185,11 @@ Result<std::optional<kernels::PackedF32>> pack(const Tensor& b, bool transposed)
   return Packed(std::move(packed));
 }
 
+std::string matmul_description(bool packed) {
+  if (!packed) return "onednn:sgemm; a right side that comes with each run";
+  return std::string(kernels::product_f32_name()) + "; a constant right side: packed at load, so rows that are few do not pay for packing";
+}
+
 constexpr double kLeastForThreads = 1 << 20;  // multiplications of one matrix
 
 class MatMulKernel final : public Kernel {
@@ -240,7 +245,7 @@ class MatMulKernel final : public Kernel {
     return {};
   }
 
-  std::string describe() const override { return packed_ ? kernels::product_f32_name() : "onednn:sgemm"; }
+  std::string describe() const override { return matmul_description(packed_.has_value()); }
 
  private:
   template <typename T>
@@ -360,7 +365,7 @@ class GemmKernel final : public Kernel {
     return {};
   }
 
-  std::string describe() const override { return packed_ ? kernels::product_f32_name() : "onednn:sgemm"; }
+  std::string describe() const override { return matmul_description(packed_.has_value()); }
 
  private:
   Error misfit(const Tensor& a, const Tensor& b) const {

@@ -43,6 +43,12 @@ struct TensorQuant {
   std::int32_t zero_point = 0;
 };
 inline Result<TensorQuant> read_quant(const graph::Node& node, const char* what, const Tensor& scale, const Tensor& zero_point) {
+  // As they come nearly always, read in place: this runs in every inference.
+  if (scale.size() == 1 && scale.dtype() == DType::kF32 && zero_point.size() == 1 && (zero_point.dtype() == DType::kU8 || zero_point.dtype() == DType::kS8)) {
+    const bool is_signed = zero_point.dtype() == DType::kS8;
+    return TensorQuant{*scale.data<float>().data(), is_signed ? static_cast<std::int32_t>(*zero_point.data<std::int8_t>().data())
+                                                              : static_cast<std::int32_t>(*zero_point.data<std::uint8_t>().data())};
+  }
   NARROW_TRY(const std::vector<float> scales, read_scales(node, what, scale, 1));
   NARROW_TRY(const std::vector<std::int32_t> zeros, read_zero_points(node, what, zero_point, 1));
   return TensorQuant{scales[0], zeros[0]};

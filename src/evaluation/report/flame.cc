@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "evaluation/report/html.h"
+#include "narrow/kernel_text.h"
 
 namespace narrow::evaluation {
 namespace {
@@ -85,7 +86,7 @@ std::vector<std::string_view> scopes(std::string_view name) {
 
 std::string kernel_flame(const std::vector<KernelTime>& kernels) {
   Frame root{"operators, kernels and nodes", 0, {}};
-  for (const KernelTime& k : kernels) add(root, {k.op_type, k.implementation, k.node}, k.ms_per_run);
+  for (const KernelTime& k : kernels) add(root, {k.op_type, kernel_and_reason(k).first, k.node}, k.ms_per_run);
   return draw(std::move(root));
 }
 

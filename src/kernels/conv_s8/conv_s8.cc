@@ -1,6 +1,7 @@
 #include "kernels/conv_s8/conv_s8.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/cpu.h"
 #include "kernels/codes/codes.h"
@@ -112,7 +113,7 @@ void ConvS8Weights::run(const ConvS8Shape& s, const std::uint8_t* x, bool x_sign
   const std::int64_t strips = depthwise ? 1 : group_weights_[0].packed().strips();
   const std::int64_t cuts = !depthwise && groups_ == 1 && planes * blocks < pool.threads() ? std::min<std::int64_t>(pool.threads(), strips) : 1;
   const std::size_t scratch_bytes = source.scratch_bytes(rows);
-  pool.parallel_for(static_cast<std::size_t>(planes * blocks * cuts), [&](std::size_t task, int worker) {
+  const auto piece = [&](std::size_t task, int worker) {
     const std::int64_t at = static_cast<std::int64_t>(task) / cuts, cut = static_cast<std::int64_t>(task) % cuts;
     const std::int64_t begin = at % blocks * rows, count = std::min(rows, plane - begin);
     if (count <= 0) return;
@@ -145,12 +146,18 @@ void ConvS8Weights::run(const ConvS8Shape& s, const std::uint8_t* x, bool x_sign
     for (std::int64_t i = 0; i < count; ++i) {
       code_kernels().look_up(codes + i * filters_ + first, static_cast<std::size_t>(last - first), output.table.data(), codes + i * filters_ + first);
     }
-  });
+  };
+  // Small layers are done before another thread wakes. By reference: a function object of this size would be allocated.
+  constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
+  const std::int64_t tasks = planes * blocks * cuts, work = planes * plane * filters_ * taps * (depthwise ? 1 : group_channels_);
+  if (work >= kWorthThreads) return pool.parallel_for(static_cast<std::size_t>(tasks), std::ref(piece));
+  for (std::int64_t task = 0; task < tasks; ++task) piece(static_cast<std::size_t>(task), 0);
 }
 
 std::string ConvS8Weights::describe(const ConvS8Shape& s) const {
-  if (!depthwise_.empty()) return depthwise_s8().name;
-  return std::string(s.taps() == 1 ? "pointwise " : "direct ") + gemm_s8_name();
+  if (!depthwise_.empty()) return std::string(depthwise_s8().name) + "; each filter reads one channel";
+  if (s.taps() == 1) return std::string("pointwise ") + gemm_s8_name() + "; 1x1: pixels are the rows of one product";
+  return std::string("direct ") + gemm_s8_name() + "; the product reads its rows where the pixels lie: no im2col";
 }
 
 }  // namespace narrow::kernels

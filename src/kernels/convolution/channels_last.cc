@@ -64,8 +64,9 @@ class ChannelsLastConvolution final : public Convolution {
 
   std::string describe() const override {
     const std::string isa = std::string(base::to_string(base::effective_isa() >= base::Isa::kAvx512 ? base::Isa::kAvx512 : base::Isa::kAvx2));
-    if (depthwise_) return "depthwise_f32 " + isa;
-    return std::string(shape_.taps() == 1 ? "pointwise " : "direct ") + product_f32_name();
+    if (depthwise_) return "depthwise_f32 " + isa + "; each filter reads one channel: lines without copies";
+    if (pointwise_) return std::string("pointwise ") + product_f32_name() + "; 1x1: pixels are the rows of one product";
+    return std::string("direct ") + product_f32_name() + "; the product reads its rows where the pixels lie: no im2col";
   }
 
  private:
@@ -160,7 +161,8 @@ class ChannelsLastConvolution final : public Convolution {
 
   template <typename Body>
   static void share_out(std::int64_t tasks, std::int64_t threads, base::ThreadPool& pool, const Body& body) {
-    if (threads > 1) return pool.parallel_for(static_cast<std::size_t>(tasks), [&](std::size_t task, int worker) { body(static_cast<std::int64_t>(task), worker); });
+    const auto piece = [&body](std::size_t task, int worker) { body(static_cast<std::int64_t>(task), worker); };
+    if (threads > 1) return pool.parallel_for(static_cast<std::size_t>(tasks), piece);
     for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
   }
 

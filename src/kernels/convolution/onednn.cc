@@ -75,7 +75,8 @@ class Reorder {
 
 class OnednnConvolution final : public Convolution {
  public:
-  explicit OnednnConvolution(const ConvolutionProblem& p, int threads) : threads_(threads) {
+  explicit OnednnConvolution(const ConvolutionProblem& p, int threads)
+      : threads_(threads), transposed_(p.transposed), channels_last_(p.channels_last) {
     Dims source = {p.batch, p.in_channels}, destination = {p.batch, p.out_channels}, stride, dilation, begin, end;
     for (const Window& axis : p.axes) {
       source.push_back(axis.in);
@@ -116,6 +117,11 @@ class OnednnConvolution final : public Convolution {
     }
   }
 
+  void keep(const float* weights) {
+    fixed_weights_ = true;
+    pack(weights);
+  }
+
   void pack(const float* weights) {
     weights_packed_ = memory(weights_desc_, onednn::engine());
     memory from = onednn::memory_of(weights_user_, weights);
@@ -154,7 +160,14 @@ class OnednnConvolution final : public Convolution {
     });
   }
 
-  std::string describe() const override { return "onednn:" + name_; }
+  // Why not the kernels in channels_last.cc.
+  std::string describe() const override {
+    const char* reason = transposed_                       ? "transposed"
+                         : !channels_last_                 ? "data whose channels lie apart"
+                         : !fixed_weights_                 ? "weights that come with each run"
+                                                           : "groups of several channels";
+    return "onednn:" + name_ + "; " + reason;
+  }
 
  private:
   void add_post_operations(const ConvolutionProblem& p) {
@@ -197,6 +210,7 @@ class OnednnConvolution final : public Convolution {
   }
 
   int threads_;
+  bool transposed_, channels_last_, fixed_weights_ = false;
   memory::desc source_user_, destination_user_, weights_user_, source_desc_, destination_desc_, weights_desc_, scratchpad_desc_;
   std::optional<memory::desc> bias_;
   bool has_residual_ = false, added_first_ = false;
@@ -216,7 +230,7 @@ Result<std::unique_ptr<Convolution>> make_onednn_convolution(const ConvolutionPr
   NARROW_RETURN_IF_ERROR(onednn::guarded("preparing a convolution", [&] {
     const onednn::ThreadScope scope(threads);
     convolution = std::make_unique<OnednnConvolution>(problem, threads);
-    if (weights != nullptr) convolution->pack(weights);
+    if (weights != nullptr) convolution->keep(weights);
   }));
   return std::unique_ptr<Convolution>(std::move(convolution));
 }

@@ -30,7 +30,7 @@ class ReferenceConvolution final : public Convolution {
     return {};
   }
 
-  std::string describe() const override { return "reference"; }
+  std::string describe() const override { return "reference; no faster kernel takes this problem, or NARROW_ISA says scalar"; }
 
  private:
   // Where tap `tap` of position `near` lands on the far side, or -1 outside. `near` counts outputs, for a transposed

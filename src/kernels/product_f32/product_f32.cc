@@ -81,7 +81,7 @@ void multiply_f32(const float* a, std::int64_t m, const PackedF32& b, const Prod
   if (threads == 1) {
     for (std::int64_t task = 0; task < blocks * cuts; ++task) piece(static_cast<std::size_t>(task), 0);
   } else {
-    pool.parallel_for(static_cast<std::size_t>(blocks * cuts), piece);
+    pool.parallel_for(static_cast<std::size_t>(blocks * cuts), std::ref(piece));
   }
 }
 
