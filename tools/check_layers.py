@@ -6,7 +6,7 @@ import sys
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 # Public headers of plain types that every folder may use.
-SHARED = {"narrow/result.h", "narrow/figures.h", "narrow/progress.h"}
+SHARED = {"narrow/result.h", "narrow/figures.h", "narrow/kernel_text.h", "narrow/progress.h"}
 
 
 def read_layers(path):
