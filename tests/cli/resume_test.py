@@ -77,17 +77,19 @@ def main(binary):
                     process.kill()
                     kills += 1
                 process.wait()
-                assert not out.exists() or kills == 0 or process.returncode == 0, "the output appeared before it was whole"
-                if out.exists():
+                if out.exists():  # also by a process killed right behind its last step
                     break
+            tidied = process.returncode == 0
             if not out.exists():
                 subprocess.run(command(out, "--resume", *more), check=True, stdout=subprocess.DEVNULL)
+                tidied = True
             print(f"{kills} kills of a run of {whole:.1f} s {' '.join(more)}")
             assert kills > 0
-            assert contents(out) == contents(place / "whole"), "the resumed output differs"
+            assert contents(out) == contents(place / "whole"), "the output is not whole, or differs"
             left = [path.name for path in place.iterdir() if path.name not in ("model", "whole") and path != out]
-            assert left == [], f"unfinished work was left behind: {left}"
-            shutil.rmtree(out)
+            assert left == [] or not tidied, f"unfinished work was left behind: {left}"
+            for name in [out.name, *left]:
+                shutil.rmtree(place / name)
 
         kill_and_resume(place / "resumed")
         # With calibration tokens in temporary files, which die with their process.
