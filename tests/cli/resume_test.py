@@ -72,7 +72,7 @@ def main(binary):
             kills = 0
             for _ in range(KILLS):
                 process = subprocess.Popen(command(out, "--resume", *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                time.sleep(draw.random() * whole * 0.5)
+                time.sleep(draw.random() * whole * 0.2)
                 if process.poll() is None:
                     process.kill()
                     kills += 1
