@@ -243,6 +243,7 @@ class Search {
     const bool by_noise = !judge_->reference().top1 && !judge_->reference().spearman && !judge_->reference().agreement;
     double noise = sensitivity.together, goal = by_noise ? request_.limits.max_drop / 100 : noise / 2;
     std::size_t at = 0;
+    std::optional<Recipe> last;
     for (int round = 0; round < kFrontierRounds; ++round) {
       const std::size_t next = quantizers::next_point(frontier_, at, noise, goal);
       if (next == at || frontier_[next].integer_share < kLeastIntegerShare) break;
@@ -250,6 +251,7 @@ class Search {
       Recipe recipe = from.recipe;
       for (quantizers::Rule& rule : quantizers::rules_of(frontier_[at], sensitivity, goal, cost)) recipe.rules.push_back(std::move(rule));
       const std::size_t lifted = frontier_[at].lifted.size();
+      last = recipe;
       keep_out_ = &from.outcome.layers;
       auto made = quantize(std::move(recipe), fmt::format("mixed, {} in float", lifted),
                            fmt::format("the {} nodes that cost the outputs most stay float", lifted));
@@ -262,6 +264,17 @@ class Search {
       if (best_->missed == 0) break;
       if (!by_noise) goal = std::min(goal, noise) / 2;
     }
+    if (!last || best_->missed == 0) return {};
+    // Where even half precision turns a class that hangs in the balance.
+    for (quantizers::Rule& rule : last->rules) {
+      if (rule.float_weights == "f16") rule.float_weights = "f32";
+    }
+    keep_out_ = &from.outcome.layers;
+    auto made = quantize(*std::move(last), fmt::format("mixed, {} in float as f32", frontier_[at].lifted.size()), "their weights are stored as f32");
+    keep_out_ = nullptr;
+    if (!made.ok()) return {};
+    NARROW_RETURN_IF_ERROR(verdict(*made));
+    if (best_->place == made->place) frontier_chosen_ = at;
     return {};
   }
 
