@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 
 #include "narrow/text.h"
 
@@ -113,6 +114,14 @@ Result<std::pair<std::string, std::string>> parse_assignment(const std::string& 
     return invalid_argument(fmt::format("{} '{}' is not of the form name=value", option, text));
   }
   return std::pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+Status check_apart(const std::string& output, const std::string& report) {
+  if (output.empty() || report.empty()) return {};
+  std::error_code error;
+  const auto whole = [&](const std::string& path) { return std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error); };
+  if (whole(output) != whole(report)) return {};
+  return invalid_argument(fmt::format("the report and the model cannot both be written to '{}'", output));
 }
 
 }  // namespace narrow::cli

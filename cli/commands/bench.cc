@@ -72,7 +72,6 @@ Status write_bench_report(const std::vector<BenchResult>& results, std::size_t m
   for (const BenchResult& r : results) {
     auto model = Model::load(r.path);
     if (!model.ok()) return model.error();
-    if (Status free = model->check_output(path, false); !free.ok()) return free;
     report.models.push_back({std::filesystem::path(name_of(r, results.size() > models)).filename().string(), model->info(), {}, r});
     if (report.models.size() > models) report.models.back().info.sizes.clear();  // as in the first round
   }
@@ -101,6 +100,7 @@ int bench_command(const Arguments& arguments) {
   DataFlags data;
   add_data(parser, data, "Take the input from here instead of random numbers");
   add_common(parser, common);
+  parser.app().get_option("--threads")->description("Threads of the runtime (default: 1)");
   parser.examples("  narrow bench float.onnx int8.onnx --threads 1\n  narrow bench int8.onnx --batches 1,8 --thread-counts 1,2 --report speed.html\n  narrow bench bert.onnx --shape input_ids=1,128 --explain");
   if (const auto code = parser.parse(arguments)) return *code;
 
@@ -116,6 +116,12 @@ int bench_command(const Arguments& arguments) {
     auto shape = parse_shape(assignment->second);
     if (!shape.ok()) return fail(shape.error());
     options.shapes.emplace_back(assignment->first, *std::move(shape));
+  }
+  for (const std::string& path : models) {
+    if (report_path.empty()) break;
+    auto model = Model::load(path);
+    if (!model.ok()) return fail(model.error());
+    if (Status free = model->check_output(report_path, false); !free.ok()) return fail(free.error());
   }
   auto bench = Bench::start();
   if (!bench.ok()) return fail(bench.error());

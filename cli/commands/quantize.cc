@@ -110,12 +110,6 @@ int quantize_language(const Flags& flags) {
   return quantize_language_command(flags.model, flags.output, std::move(options), flags.language, flags.common);
 }
 
-bool same_path(const std::string& a, const std::string& b) {
-  std::error_code error;
-  const auto whole = [&](const std::string& path) { return std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error); };
-  return whole(a) == whole(b);
-}
-
 // The samples that the verdict's accuracy is measured on; nothing when that was not asked for and would take long.
 Result<std::optional<Data>> evaluation_data(const Flags& flags, const Model& model, const std::optional<Data>& data,
                                             const ModelInfo& info) {
@@ -300,9 +294,7 @@ int quantize_command(const Arguments& arguments) {
     if (path.empty()) continue;
     if (Status free = model->check_output(path, path == flags.output); !free.ok()) return fail(free.error());
   }
-  if (!flags.report.empty() && same_path(flags.report, flags.output)) {
-    return fail(invalid_argument(fmt::format("the report and the model cannot both be written to '{}'", flags.output)));
-  }
+  if (Status apart = check_apart(flags.output, flags.report); !apart.ok()) return fail(apart.error());
   std::optional<Data> data;
   if (!flags.data.path.empty()) {
     auto opened = Data::open(flags.data.path, *model, {flags.data.preprocess, flags.data.labels, 0, flags.data.tokenizer});
