@@ -116,7 +116,9 @@ Result<std::pair<std::string, std::string>> parse_assignment(const std::string& 
   return std::pair(text.substr(0, equals), text.substr(equals + 1));
 }
 
-Status check_apart(const std::string& output, const std::string& report) {
+Status check_places(const Model& model, const std::string& output, const std::string& report) {
+  if (!output.empty()) NARROW_RETURN_IF_ERROR(model.check_output(output));
+  if (!report.empty()) NARROW_RETURN_IF_ERROR(model.check_output(report, false));
   if (output.empty() || report.empty()) return {};
   std::error_code error;
   const auto whole = [&](const std::string& path) { return std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error); };

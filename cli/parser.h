@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "command.h"
+#include "narrow/model.h"
 
 namespace narrow::cli {
 
@@ -54,8 +55,9 @@ CLI::Option* add_data(Parser& parser, DataFlags& flags, const std::string& what)
 // "2%" or "2" as 2. Errors: invalid_argument.
 Result<double> parse_percent(const std::string& text);
 
-// Refuses to write the model and the report (empty: none) to one place. Errors: invalid_argument.
-Status check_apart(const std::string& output, const std::string& report);
+// Whether a new model and a report (empty: none) may be written there: not over `model`, nor to one place. Errors: those of
+// Model::check_output, invalid_argument.
+Status check_places(const Model& model, const std::string& output, const std::string& report);
 
 // "name=value". Errors: invalid_argument naming `option`.
 Result<std::pair<std::string, std::string>> parse_assignment(const std::string& text, const std::string& option);

@@ -66,14 +66,13 @@ void print_results(const std::vector<BenchResult>& results, std::size_t models, 
   }
 }
 
-Status write_bench_report(const std::vector<BenchResult>& results, std::size_t models, const std::string& path) {
+Status write_bench_report(const std::vector<BenchResult>& results, const std::vector<ModelInfo>& infos, const std::string& path) {
   Report report;
   report.title = "Speed and memory of models";
-  for (const BenchResult& r : results) {
-    auto model = Model::load(r.path);
-    if (!model.ok()) return model.error();
-    report.models.push_back({std::filesystem::path(name_of(r, results.size() > models)).filename().string(), model->info(), {}, r});
-    if (report.models.size() > models) report.models.back().info.sizes.clear();  // as in the first round
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const BenchResult& r = results[i];
+    report.models.push_back({std::filesystem::path(name_of(r, results.size() > infos.size())).filename().string(), infos[i % infos.size()], {}, r});
+    if (i >= infos.size()) report.models.back().info.sizes.clear();  // as in the first round
   }
   report.facts = {{"Speed", "each model in a process of its own, in turns; the profile in runs of its own after that"}, {"Machine", environment()}, {"narrow", version()}};
   return write_report(report, path);
@@ -117,14 +116,16 @@ int bench_command(const Arguments& arguments) {
     if (!shape.ok()) return fail(shape.error());
     options.shapes.emplace_back(assignment->first, *std::move(shape));
   }
+  auto bench = Bench::start();
+  if (!bench.ok()) return fail(bench.error());
+  std::vector<ModelInfo> infos;  // for the report
   for (const std::string& path : models) {
     if (report_path.empty()) break;
     auto model = Model::load(path);
     if (!model.ok()) return fail(model.error());
-    if (Status free = model->check_output(report_path, false); !free.ok()) return fail(free.error());
+    if (Status free = check_places(*model, "", report_path); !free.ok()) return fail(free.error());
+    infos.push_back(model->info());
   }
-  auto bench = Bench::start();
-  if (!bench.ok()) return fail(bench.error());
   ProgressLine progress(common.quiet);
   options.progress = progress.callback();
   const bool explain = options.explain;
@@ -141,7 +142,7 @@ int bench_command(const Arguments& arguments) {
   }
   progress.finish();
   if (!report_path.empty()) {
-    if (Status written = write_bench_report(results, models.size(), report_path); !written.ok()) return fail(written.error());
+    if (Status written = write_bench_report(results, infos, report_path); !written.ok()) return fail(written.error());
   }
   if (common.json) {
     print(to_json(results));

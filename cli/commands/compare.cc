@@ -119,10 +119,8 @@ int compare_command(const Arguments& arguments) {
     if (!model.ok()) return fail(model.error());
     models.push_back(*std::move(model));
   }
-  if (!report_path.empty()) {
-    for (const Model& model : models) {
-      if (Status free = model.check_output(report_path, false); !free.ok()) return fail(free.error());
-    }
+  for (const Model& model : models) {
+    if (Status free = check_places(model, "", report_path); !free.ok()) return fail(free.error());
   }
   auto data = data_flags.path.empty()
                   ? Data::synthetic(models.front(), kDistortionSamples, common.seed)

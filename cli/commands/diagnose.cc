@@ -98,14 +98,8 @@ int diagnose_command(const Arguments& arguments) {
   if (!reference.ok()) return fail(reference.error());
   const auto quantized = Model::load(quantized_path);
   if (!quantized.ok()) return fail(quantized.error());
-  if (Status apart = check_apart(output, report_path); !apart.ok()) return fail(apart.error());
   for (const Model* model : {&*reference, &*quantized}) {
-    if (output.empty()) break;
-    if (Status free = model->check_output(output); !free.ok()) return fail(free.error());
-  }
-  for (const Model* model : {&*reference, &*quantized}) {
-    if (report_path.empty()) break;
-    if (Status free = model->check_output(report_path, false); !free.ok()) return fail(free.error());
+    if (Status free = check_places(*model, output, report_path); !free.ok()) return fail(free.error());
   }
   const auto data = Data::open(data_flags.path, *reference, {data_flags.preprocess, data_flags.labels, data_flags.samples, data_flags.tokenizer});
   if (!data.ok()) return fail(data.error());

@@ -290,11 +290,7 @@ int quantize_command(const Arguments& arguments) {
 
   const auto model = Model::load(flags.model);
   if (!model.ok()) return fail(model.error());
-  for (const std::string& path : {flags.output, flags.report}) {
-    if (path.empty()) continue;
-    if (Status free = model->check_output(path, path == flags.output); !free.ok()) return fail(free.error());
-  }
-  if (Status apart = check_apart(flags.output, flags.report); !apart.ok()) return fail(apart.error());
+  if (Status free = check_places(*model, flags.output, flags.report); !free.ok()) return fail(free.error());
   std::optional<Data> data;
   if (!flags.data.path.empty()) {
     auto opened = Data::open(flags.data.path, *model, {flags.data.preprocess, flags.data.labels, 0, flags.data.tokenizer});

@@ -42,15 +42,12 @@ class ModelWorkload final : public evaluation::Workload {
     auto workload = std::make_unique<ModelWorkload>();
     NARROW_TRY(Model model, Model::load(path));
     workload->batch_ = options.batch;
-    graph::Graph graph = model.impl().typed().graph.clone();
+    workload->explain_ = options.explain;
+    graph::Graph& graph = workload->graph_ = model.impl().model.graph.clone();
     if (options.batch != 0) NARROW_RETURN_IF_ERROR(set_batch(graph, static_cast<std::int64_t>(options.batch), path));
     NARROW_TRY(workload->inputs_, make_inputs(model, graph, options, workload->guessed_));
-    runtime::SessionOptions session_options;
-    session_options.threads = options.threads;
-    NARROW_TRY(workload->session_, evaluation::open_session(options.batch != 0 ? graph : model.impl().model.graph, session_options));
-    workload->session_options_ = session_options;
-    if (options.explain) workload->profiled_ = (options.batch != 0 ? graph : model.impl().model.graph).clone();
-    workload->estimate_mj_ = estimate_energy(std::move(graph), workload->inputs_);
+    workload->session_options_.threads = options.threads;
+    NARROW_TRY(workload->session_, evaluation::open_session(graph, workload->session_options_));
     return std::unique_ptr<evaluation::Workload>(std::move(workload));
   }
 
@@ -69,15 +66,15 @@ class ModelWorkload final : public evaluation::Workload {
   void describe(BenchResult& result) override {
     const runtime::MemoryUse use = session_->memory();
     result.batch = batch_;
-    result.energy_estimate_mj = estimate_mj_;
+    result.energy_estimate_mj = estimate_energy(graph_.clone(), inputs_);
     result.weight_bytes = use.weights;
     result.arena_bytes = use.arena;
     result.arena_unshared_bytes = use.arena_unshared;
-    if (!profiled_) return;
+    if (!explain_) return;
     // Clocks around every node cost time: they run after what was measured.
     session_.reset();
     session_options_.profile = true;
-    auto session = evaluation::open_session(*profiled_, session_options_);
+    auto session = evaluation::open_session(graph_, session_options_);
     if (!session.ok()) return;
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < kProfiledRuns && (i < 3 || std::chrono::steady_clock::now() - start < kProfiledTime); ++i) {
@@ -145,10 +142,10 @@ class ModelWorkload final : public evaluation::Workload {
 
   std::unique_ptr<runtime::Session> session_;
   std::vector<runtime::NamedTensor> inputs_;
+  graph::Graph graph_;
   runtime::SessionOptions session_options_;
-  std::optional<graph::Graph> profiled_;  // where a profile was asked for
+  bool explain_ = false;
   std::uint64_t batch_ = 0;
-  std::optional<double> estimate_mj_;
   std::string guessed_;  // the inputs of which the model leaves the shape open, and what was taken
 };
 
